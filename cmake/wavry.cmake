@@ -1,0 +1,54 @@
+# The few words that every CMakeLists.txt of the project is written in.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+
+# wv_pkg(NAME module...): imported target PkgConfig::NAME, configured once.
+function(wv_pkg name)
+  if(NOT TARGET PkgConfig::${name})
+    pkg_check_modules(${name} REQUIRED IMPORTED_TARGET GLOBAL ${ARGN})
+  endif()
+endfunction()
+
+# wv_library(NAME SOURCES a.c ... DEPS target ...)
+function(wv_library name)
+  cmake_parse_arguments(A "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${name} STATIC ${A_SOURCES})
+  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(${name} PUBLIC ${A_DEPS})
+endfunction()
+
+# wv_program(NAME SOURCES a.c ... DEPS target ...): build/bin/NAME, installed.
+function(wv_program name)
+  cmake_parse_arguments(A "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${A_SOURCES})
+  target_link_libraries(${name} PRIVATE ${A_DEPS})
+  install(TARGETS ${name} RUNTIME DESTINATION bin)
+endfunction()
+
+# wv_test(NAME DEPS target ... [SOURCES extra.c ...] [TIMEOUT seconds]): tests/unit/NAME.c with Check.
+function(wv_test name)
+  cmake_parse_arguments(A "" "TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  if(NOT A_TIMEOUT)
+    set(A_TIMEOUT 60)
+  endif()
+  wv_pkg(CHECK check)
+  add_executable(${name} ${CMAKE_SOURCE_DIR}/tests/unit/${name}.c ${A_SOURCES})
+  target_link_libraries(${name} PRIVATE ${A_DEPS} PkgConfig::CHECK)
+  add_test(NAME unit/${name} COMMAND ${name})
+  set_tests_properties(unit/${name} PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS unit)
+endfunction()
+
+# wv_fuzz(NAME DEPS target ...): tests/fuzz/NAME.c (LLVMFuzzerTestOneInput) with its
+# corpus in tests/fuzz/corpus/NAME. Without libFuzzer a small main() replays the corpus.
+function(wv_fuzz name)
+  cmake_parse_arguments(A "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${CMAKE_SOURCE_DIR}/tests/fuzz/${name}.c ${A_SOURCES})
+  if(WAVRY_FUZZ)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/fuzz/replay_main.c)
+  endif()
+  target_link_libraries(${name} PRIVATE ${A_DEPS})
+  add_test(NAME fuzz/${name} COMMAND ${name} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
+  set_tests_properties(fuzz/${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
+endfunction()

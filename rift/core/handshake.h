@@ -1,0 +1,109 @@
+/* The RIFT handshake over datagrams, sans-IO: framing, retransmission, stateless address cookie. The
+ * initiator (client) runs Noise itself. The responder's side is split: this module keeps the half-open
+ * associations of the transport, and every Noise message is handed out as a question for the process that
+ * holds the host key. */
+#pragma once
+
+#include "rift/core/session.h"
+
+#define RIFT_HANDSHAKE_PAYLOAD_MAX 512  /* bytes of application payload in the third message */
+#define RIFT_HANDSHAKE_MESSAGE_MAX 1024 /* bytes of one Noise message in a datagram */
+#define RIFT_ADDRESS_BYTES         18   /* 16 bytes IPv6 or v4-mapped address, 2 bytes port: opaque here */
+
+enum rift_datagram_kind {
+    RIFT_DATAGRAM_INVALID = 0,
+    RIFT_DATAGRAM_INIT = 1,     /* client -> host, Noise message 1, padded to RIFT_MTU_BYTES */
+    RIFT_DATAGRAM_RESPONSE = 2, /* host -> client, Noise message 2 */
+    RIFT_DATAGRAM_FINISH = 3,   /* client -> host, Noise message 3 */
+    RIFT_DATAGRAM_COOKIE = 4,   /* host -> client: repeat INIT with this cookie */
+    RIFT_DATAGRAM_DATA = 16,
+};
+
+/* Looks at the first byte and the least length of the kind. */
+enum rift_datagram_kind rift_datagram_kind(const uint8_t *datagram, size_t len);
+
+/* The Noise prologue of both sides: "RIFT 1" and the initiator's id (u32, little-endian); writes 10 bytes. */
+#define RIFT_PROLOGUE_BYTES 10
+void rift_handshake_prologue(uint32_t initiator_id, uint8_t ret_prologue[RIFT_PROLOGUE_BYTES]);
+
+/* ---- initiator ---- */
+
+struct rift_initiator;
+
+enum {
+    RIFT_HANDSHAKE_PENDING = 1,   /* nothing to do before the timeout / not finished / datagram ignored */
+    RIFT_HANDSHAKE_TIMEOUT = 2,   /* the host did not answer within the time limit */
+    RIFT_HANDSHAKE_WRONG_KEY = 3, /* the host proved another key than the expected one */
+};
+
+/* EXPECTED_KEY: the host's X25519 public key, or NULL to take any (the caller compares afterwards). PAYLOAD
+ * goes into message 3, encrypted. Returns 0, -ENOMEM, -EMSGSIZE. */
+int rift_initiator_new(struct rift_initiator **ret, const uint8_t static_secret[32],
+                       const uint8_t *expected_key, uint32_t local_id, const uint8_t *payload,
+                       size_t payload_len, uint64_t now, uint64_t time_limit_ns);
+struct rift_initiator *rift_initiator_free(struct rift_initiator *h);
+
+/* Next datagram due at NOW: 0, RIFT_HANDSHAKE_PENDING, _TIMEOUT or _WRONG_KEY. Retransmits at 100 ms,
+ * doubling up to 1 s. After FINISH was sent it goes on repeating it until rift_initiator_free(). */
+int rift_initiator_send(struct rift_initiator *h, uint8_t *buffer, size_t capacity, uint64_t now,
+                        size_t *ret_len);
+int rift_initiator_receive(struct rift_initiator *h, const uint8_t *datagram, size_t len, uint64_t now);
+uint64_t rift_initiator_timeout(const struct rift_initiator *h);
+
+/* After message 2 was accepted: fills role, ids and keys of RET_CONFIG and the host's key. Returns 0 or
+ * RIFT_HANDSHAKE_PENDING. The session may be created at once; the handshake is done when the session has
+ * received its first authenticated packet. */
+int rift_initiator_finish(const struct rift_initiator *h, struct rift_session_config *ret_config,
+                          uint8_t ret_host_key[32]);
+
+/* ---- responder's associations ---- */
+
+struct rift_responder;
+
+/* What the transport must ask the holder of the host key. TOKEN names the association in the answer. */
+struct rift_responder_question {
+    uint64_t token;
+    uint32_t initiator_id;
+    uint32_t local_id;
+    uint8_t step; /* 1: message 1 came, answer with message 2; 3: message 3 came, answer with keys */
+    uint8_t message[RIFT_HANDSHAKE_MESSAGE_MAX];
+    size_t len;
+};
+
+struct rift_responder_stats {
+    uint64_t started, cookies_sent, finished, refused, expired, malformed;
+    size_t half_open;
+};
+
+/* SECRET keys the cookies (random, 32 bytes). At most MAX_HALF_OPEN associations (older ones than 10 s
+ * expire); from half of that on, INIT without a valid cookie is answered by COOKIE and leaves no state. */
+int rift_responder_new(struct rift_responder **ret, const uint8_t secret[32], size_t max_half_open,
+                       uint64_t now);
+struct rift_responder *rift_responder_free(struct rift_responder *r);
+
+/* Takes a handshake datagram from ADDRESS. LOCAL_ID is a free session id to use should an association begin.
+ * Returns 0 with a question in RET_QUESTION, or RIFT_HANDSHAKE_PENDING (nothing to ask; a reply may wait in
+ * rift_responder_send). Never answers with more bytes than it received. */
+int rift_responder_receive(struct rift_responder *r, const uint8_t address[RIFT_ADDRESS_BYTES],
+                           const uint8_t *datagram, size_t len, uint32_t local_id, uint64_t now,
+                           struct rift_responder_question *ret_question);
+
+/* The key holder's answer to step 1: Noise message 2. Returns 0 or -ENOENT (expired). */
+int rift_responder_answer(struct rift_responder *r, uint64_t token, const uint8_t *message, size_t len,
+                          uint64_t now);
+
+/* The key holder's answer to step 3: the association is complete. Fills role, ids, keys; address is where
+ * FINISH came from. It then stays for 10 s so that a repeated FINISH is recognised and asks nothing. Returns
+ * 0, -ENOENT. */
+int rift_responder_complete(struct rift_responder *r, uint64_t token, const uint8_t key_send[32],
+                            const uint8_t key_receive[32], uint64_t now,
+                            struct rift_session_config *ret_config, uint8_t ret_address[RIFT_ADDRESS_BYTES]);
+
+/* The key holder refused (forged, malformed): forgets the association. */
+void rift_responder_refuse(struct rift_responder *r, uint64_t token);
+
+/* Next reply datagram and where to: 0 or RIFT_HANDSHAKE_PENDING. */
+int rift_responder_send(struct rift_responder *r, uint8_t *buffer, size_t capacity, uint64_t now,
+                        uint8_t ret_address[RIFT_ADDRESS_BYTES], size_t *ret_len);
+
+void rift_responder_get_stats(const struct rift_responder *r, struct rift_responder_stats *ret_stats);

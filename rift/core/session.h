@@ -1,0 +1,191 @@
+/* One RIFT session after the handshake, either role, sans-IO: datagrams and `now` in, datagrams, events and
+ * the next timeout out. It owns no socket, clock, thread or file. proto/WIRE.md says every byte. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Largest UDP payload that this version sends, in bytes (path MTU probing comes on top of it). */
+#define RIFT_MTU_BYTES 1200
+/* Bounds that every peer may rely on. */
+#define RIFT_FRAME_MAX_BYTES   (4u << 20)
+#define RIFT_CONTROL_MAX_BYTES 65536u
+#define RIFT_KEY_BYTES         32
+
+enum rift_role { RIFT_ROLE_HOST, RIFT_ROLE_CLIENT };
+
+struct rift_session_config {
+    enum rift_role role;
+    uint32_t local_id;                /* what the peer writes into the header of datagrams to us */
+    uint32_t remote_id;               /* what we write into the header of datagrams to the peer */
+    uint8_t key_send[RIFT_KEY_BYTES]; /* from Noise Split(), never from the handshake hash */
+    uint8_t key_receive[RIFT_KEY_BYTES];
+    uint64_t first_counter; /* first packet counter to use; past a reserved block after a restore, else 0 */
+    uint64_t pacing_bps;    /* rate of the pacer, bits per second of UDP payload */
+    uint32_t pacing_burst_bytes; /* what may leave at once after idleness */
+    uint64_t idle_timeout_ns;    /* no authenticated packet for this long ends the session; 0: 10 s */
+    uint64_t keepalive_ns;       /* send at least this often; 0: 1 s */
+};
+
+/* One input event. `code` is an evdev code (KEY_*, BTN_*). */
+enum rift_input_kind {
+    RIFT_INPUT_KEY = 1,         /* code, down */
+    RIFT_INPUT_BUTTON = 2,      /* code (BTN_LEFT...), down */
+    RIFT_INPUT_POINTER_ABS = 3, /* x, y in 0..65535 of the captured picture's width and height */
+    RIFT_INPUT_POINTER_REL = 4, /* x, y in pixels, -32768..32767 */
+    RIFT_INPUT_SCROLL = 5,      /* x, y in 1/120 of a detent, -32768..32767; y > 0 is up, x > 0 is right */
+    RIFT_INPUT_RELEASE_ALL = 6, /* focus was lost: everything held down comes up */
+};
+
+struct rift_input_event {
+    uint8_t kind;
+    uint8_t down; /* 0 or 1 */
+    uint16_t code;
+    int32_t x, y;
+    uint64_t time_us; /* the sender's monotonic clock when the event happened */
+};
+
+/* What travels with each video access unit. */
+struct rift_frame_meta {
+    uint32_t frame_id; /* +1 for each frame of an epoch's stream, over epochs too; wraps */
+    uint16_t epoch;    /* changes when the encoder started anew; such a stream starts with a keyframe */
+    bool keyframe;
+    uint16_t width, height; /* of the coded picture, pixels */
+    uint64_t capture_us;    /* host monotonic clock: the picture was taken */
+    uint64_t encoded_us;    /* host monotonic clock: the access unit was complete */
+    uint32_t input_seq;     /* highest input event sequence injected before the picture was taken, 0: none */
+};
+
+/* Cursor position, newest wins. */
+struct rift_cursor {
+    uint16_t x, y; /* pixels of the captured picture */
+    bool visible;
+    uint32_t shape_id;
+};
+
+enum rift_close_reason {
+    RIFT_CLOSE_NORMAL = 0,
+    RIFT_CLOSE_SHUTDOWN = 1,     /* the host goes away */
+    RIFT_CLOSE_REVOKED = 2,      /* the key may no longer be used */
+    RIFT_CLOSE_BUSY = 3,         /* no free place */
+    RIFT_CLOSE_PROTOCOL = 4,     /* the peer broke a rule of WIRE.md */
+    RIFT_CLOSE_REPLACED = 5,     /* the same key connected anew */
+    RIFT_CLOSE_UNAUTHORIZED = 6, /* the host does not know this key */
+    RIFT_CLOSE_TIMEOUT = 100,    /* local only: the peer fell silent */
+};
+
+enum rift_event_kind {
+    RIFT_EVENT_FRAME = 1,        /* client: a whole access unit, in frame_id order, decodable */
+    RIFT_EVENT_INPUT,            /* host: one input event, in order, exactly once; input.seq counts from 1 */
+    RIFT_EVENT_CONTROL,          /* both: one control message, reliable, in order */
+    RIFT_EVENT_CURSOR,           /* client */
+    RIFT_EVENT_KEYFRAME_REQUEST, /* host: the client can't decode on */
+    RIFT_EVENT_CLOSED,           /* both: no more events follow */
+};
+
+struct rift_event {
+    enum rift_event_kind kind;
+    union {
+        struct {
+            struct rift_frame_meta meta;
+            const uint8_t *data; /* valid until the next call on the session */
+            size_t len;
+            uint64_t first_packet_ns, last_packet_ns; /* local arrival times */
+        } frame;
+        struct {
+            uint32_t seq;
+            struct rift_input_event event;
+        } input;
+        struct {
+            const uint8_t *data; /* valid until the next call on the session */
+            size_t len;
+        } control;
+        struct rift_cursor cursor;
+        struct {
+            enum rift_close_reason reason;
+            char text[128]; /* the peer's words, printable ASCII, "" when none */
+        } closed;
+    };
+};
+
+/* Counters since the session began; rates are for the caller to derive. */
+struct rift_session_stats {
+    uint64_t packets_sent, bytes_sent, packets_received, bytes_received;
+    uint64_t dropped_replay, dropped_auth, dropped_malformed;
+    uint64_t frames_sent, frames_received, frames_lost; /* lost: given up by the joiner */
+    uint64_t fragments_retransmitted, nacks_sent, nacks_received;
+    uint64_t keyframe_requests;
+    uint64_t input_sent, input_received, input_repeated; /* events */
+    uint64_t rtt_ns, rtt_min_ns;                         /* 0: not measured yet */
+    int64_t clock_offset_ns; /* peer clock minus ours, at the lowest round trip of the last minute */
+    uint64_t packets_lost;   /* receiver: counters that never came */
+    size_t memory_bytes;     /* held for frames, control and input; bounded */
+};
+
+enum {
+    RIFT_SESSION_DROPPED =
+        1,                 /* receive: not for us, replayed, forged or malformed; counted, nothing changed */
+    RIFT_SESSION_IDLE = 1, /* send: nothing to send before rift_session_timeout() */
+    RIFT_SESSION_NONE = 1, /* next_event: no event */
+    RIFT_SESSION_FULL = 2, /* send_control, send_input: the peer does not acknowledge; the queue is full */
+};
+
+struct rift_session;
+
+/* Returns 0 or -ENOMEM, -EINVAL. The session keeps no pointer into CONFIG. */
+int rift_session_new(struct rift_session **ret_session, const struct rift_session_config *config,
+                     uint64_t now);
+
+/* Wipes keys. Returns NULL. */
+struct rift_session *rift_session_free(struct rift_session *s);
+
+/* Reads the receiver id of a data datagram. Returns 0, or -EBADMSG when it isn't one. */
+int rift_datagram_receiver(const uint8_t *datagram, size_t len, uint32_t *ret_id);
+
+/* Takes one datagram. Returns 0 or RIFT_SESSION_DROPPED; never fails on foreign bytes. */
+int rift_session_receive(struct rift_session *s, const uint8_t *datagram, size_t len, uint64_t now);
+
+/* Writes the next datagram that is due at NOW into BUFFER (capacity at least RIFT_MTU_BYTES). Classes go
+ * strictly in the order input and cursor, control, video; the pacer only ever delays video. Call until it
+ * returns RIFT_SESSION_IDLE. Returns 0 with RET_LEN. */
+int rift_session_send(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now,
+                      size_t *ret_len);
+
+/* Absolute time at which rift_session_send() must be called next even if nothing arrives. */
+uint64_t rift_session_timeout(const struct rift_session *s);
+
+/* Takes the next event. Returns 0 or RIFT_SESSION_NONE. */
+int rift_session_next_event(struct rift_session *s, struct rift_event *ret_event);
+
+/* Host: queues one access unit (copied). Frames still unsent when a newer keyframe of a new epoch comes are
+ * dropped. Returns 0, -EMSGSIZE, -ENOMEM; RIFT_SESSION_FULL when too much is unsent: ask for a keyframe then.
+ */
+int rift_session_send_frame(struct rift_session *s, const struct rift_frame_meta *meta, const uint8_t *data,
+                            size_t len, uint64_t now);
+
+/* Client: queues one input event; it is repeated in every datagram of the input class until acknowledged.
+ * Returns 0 with RET_SEQ (from 1), -EINVAL for an event out of range, RIFT_SESSION_FULL. */
+int rift_session_send_input(struct rift_session *s, const struct rift_input_event *event, uint64_t now,
+                            uint32_t *ret_seq);
+
+/* Queues one control message (copied, at most RIFT_CONTROL_MAX_BYTES). Returns 0, -EMSGSIZE,
+ * RIFT_SESSION_FULL. */
+int rift_session_send_control(struct rift_session *s, const uint8_t *data, size_t len, uint64_t now);
+
+/* Host: newest position wins; repeated a few times at keepalive pace so that the last one arrives. */
+void rift_session_send_cursor(struct rift_session *s, const struct rift_cursor *cursor, uint64_t now);
+
+/* Client: asks for a keyframe (the decoder can't go on). Repeated until one arrives. */
+void rift_session_request_keyframe(struct rift_session *s, uint64_t now);
+
+/* Sends a close to the peer (a few times); the local RIFT_EVENT_CLOSED follows at once. */
+void rift_session_close(struct rift_session *s, enum rift_close_reason reason, const char *text,
+                        uint64_t now);
+
+void rift_session_set_pacing(struct rift_session *s, uint64_t pacing_bps, uint32_t burst_bytes);
+
+void rift_session_get_stats(const struct rift_session *s, struct rift_session_stats *ret_stats);
+
+/* Checks an event against the ranges above. Returns 0 or -EINVAL. */
+int rift_input_event_check(const struct rift_input_event *event);

@@ -1,0 +1,116 @@
+#include "lib/base/bytes.h"
+#include "lib/base/log.h"
+#include "lib/base/util.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+START_TEST(reader_is_bounded_and_sticky)
+{
+    const uint8_t bytes[] = {1, 2, 3, 4, 5};
+    struct wv_reader r;
+    wv_reader_init(&r, bytes, sizeof bytes);
+    ck_assert_uint_eq(wv_read_u32(&r), 0x04030201);
+    ck_assert_uint_eq(wv_read_u16(&r), 0);
+    ck_assert(r.failed);
+    ck_assert_uint_eq(wv_read_u8(&r), 0);
+    ck_assert_ptr_null(wv_read_span(&r, 0));
+}
+END_TEST
+
+START_TEST(reader_refuses_huge_lengths)
+{
+    const uint8_t bytes[4] = {0};
+    struct wv_reader r;
+    wv_reader_init(&r, bytes, sizeof bytes);
+    ck_assert_ptr_null(wv_read_span(&r, SIZE_MAX));
+    ck_assert(r.failed);
+}
+END_TEST
+
+START_TEST(writer_round_trips_and_is_bounded)
+{
+    uint8_t buffer[15];
+    struct wv_writer w;
+    wv_writer_init(&w, buffer, sizeof buffer);
+    wv_write_u8(&w, 0xaa);
+    wv_write_u16(&w, 0xbbcc);
+    wv_write_u32(&w, 0xddeeff00);
+    wv_write_u64(&w, 0x1122334455667788);
+    ck_assert(!w.failed);
+    ck_assert_uint_eq(w.length, 15);
+    wv_write_u8(&w, 1);
+    ck_assert(w.failed);
+    ck_assert_uint_eq(w.length, 15);
+
+    struct wv_reader r;
+    wv_reader_init(&r, buffer, w.length);
+    ck_assert_uint_eq(wv_read_u8(&r), 0xaa);
+    ck_assert_uint_eq(wv_read_u16(&r), 0xbbcc);
+    ck_assert_uint_eq(wv_read_u32(&r), 0xddeeff00);
+    ck_assert_uint_eq(wv_read_u64(&r), 0x1122334455667788);
+    ck_assert(!r.failed);
+}
+END_TEST
+
+START_TEST(hex_round_trips_and_refuses)
+{
+    uint8_t out[3];
+    char text[7];
+    ck_assert_int_eq(wv_hex_decode("00fFa1", out, 3), 0);
+    wv_hex_encode(out, 3, text);
+    ck_assert_str_eq(text, "00ffa1");
+    ck_assert_int_eq(wv_hex_decode("00fFa", out, 3), -EINVAL);
+    ck_assert_int_eq(wv_hex_decode("00fFax", out, 3), -EINVAL);
+}
+END_TEST
+
+START_TEST(files_are_replaced_whole)
+{
+    char dir[] = "/tmp/wavry-test-base-XXXXXX", path[64];
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/file", dir);
+    ck_assert_int_eq(wv_write_file_atomic(path, "one", 3, 0600), 0);
+    ck_assert_int_eq(wv_write_file_atomic(path, "three", 5, 0640), 0);
+    uint8_t *data = NULL;
+    size_t len;
+    ck_assert_int_eq(wv_read_file(path, 5, &data, &len), 0);
+    ck_assert_str_eq((char *)data, "three");
+    free(data);
+    ck_assert_int_eq(wv_read_file(path, 4, &data, &len), -EFBIG);
+    struct stat st;
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_uint_eq(st.st_mode & 0777, 0640);
+    unlink(path);
+    ck_assert_int_eq(wv_read_file(path, 5, &data, &len), -ENOENT);
+    rmdir(dir);
+}
+END_TEST
+
+START_TEST(levels_are_parsed)
+{
+    ck_assert_int_eq(wv_log_level_parse("debug"), WV_LOG_DEBUG);
+    ck_assert_int_eq(wv_log_level_parse("loud"), -EINVAL);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("base");
+    TCase *t = tcase_create("base");
+    suite_add_tcase(s, t);
+    tcase_add_test(t, reader_is_bounded_and_sticky);
+    tcase_add_test(t, reader_refuses_huge_lengths);
+    tcase_add_test(t, writer_round_trips_and_is_bounded);
+    tcase_add_test(t, hex_round_trips_and_refuses);
+    tcase_add_test(t, files_are_replaced_whole);
+    tcase_add_test(t, levels_are_parsed);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_NORMAL);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed ? 1 : 0;
+}
