@@ -1,0 +1,157 @@
+/* libwavry-client: one connection to a Wavry host, for whoever embeds it. It owns the UDP socket, the
+ * handshake, the session, the H.264 decoder and the clocks; the caller owns the event loop, the screen and
+ * the keyboard. One thread: everything happens inside the caller's wv_loop. It writes no file and prints
+ * nothing. */
+#pragma once
+
+#include "lib/ipc/loop.h"
+#include "rift/core/session.h"
+#include "rift/crypto/identity.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WV_CLIENT_DEFAULT_PORT 4820
+#define WV_CLIENT_TEXT_BYTES   384 /* room for any sentence that the library says, with its NUL */
+
+struct wv_client;
+
+enum wv_client_state {
+    WV_CLIENT_CONNECTING,   /* no session yet; every failed try is said once */
+    WV_CLIENT_CONNECTED,    /* packets come */
+    WV_CLIENT_LOST,         /* nothing for a second; the session is kept, a new handshake is on its way */
+    WV_CLIENT_RECONNECTING, /* the session is gone; new handshakes until one works */
+    WV_CLIENT_REFUSED,      /* final: trying again would change nothing (see the close reason) */
+    WV_CLIENT_CLOSED,       /* final: wv_client_close() was called */
+};
+
+/* Why the client is in its state; the enum is for programs, the sentence for people. */
+enum wv_client_reason {
+    WV_CLIENT_REASON_NONE = 0,
+    WV_CLIENT_REASON_ABSENT,       /* no answer, or the port is closed */
+    WV_CLIENT_REASON_NAME,         /* the name can't be resolved */
+    WV_CLIENT_REASON_NETWORK,      /* this machine can't send there */
+    WV_CLIENT_REASON_HOST_KEY,     /* the host showed another key than expected */
+    WV_CLIENT_REASON_UNAUTHORIZED, /* the host doesn't know our key */
+    WV_CLIENT_REASON_REVOKED,
+    WV_CLIENT_REASON_BUSY,
+    WV_CLIENT_REASON_REPLACED, /* the same key connected from elsewhere */
+    WV_CLIENT_REASON_PROTOCOL, /* the two versions don't understand each other */
+    WV_CLIENT_REASON_SHUTDOWN, /* the host goes away */
+    WV_CLIENT_REASON_SILENT,   /* packets stopped */
+};
+
+struct wv_client_options {
+    const char *host; /* name, IPv4 or IPv6 address (no brackets) */
+    uint16_t port;    /* 0: WV_CLIENT_DEFAULT_PORT */
+    const struct rift_identity *identity;
+    const uint8_t *host_key; /* X25519 public key that the host must prove, or NULL: the callback decides */
+    const char *software;    /* NULL: "wavry-client VERSION" */
+    bool view_only;
+    uint32_t width, height;  /* of the window or screen; 0 unknown */
+    unsigned decode_threads; /* slices of one picture decoded at once; 0: 1 */
+    bool no_decode;          /* access units only: no decoder is made, `picture` never comes */
+};
+
+/* One decoded picture, I420 in memory of the decoder: valid until the next picture callback returns, that is,
+ * one picture longer than its own callback, so that two pictures can be compared. */
+struct wv_client_picture {
+    const uint8_t *plane[3]; /* Y, U, V */
+    int stride[3];           /* bytes */
+    int width, height;
+    bool full_range; /* else 16..235 */
+    bool bt709;      /* else BT.601 */
+    struct rift_frame_meta meta;
+    uint64_t decoded_ns; /* local clock */
+};
+
+struct wv_client_callbacks {
+    /* TEXT is a whole sentence (or two) for a person: what, where, what to do. */
+    void (*state)(void *userdata, enum wv_client_state state, enum wv_client_reason reason, const char *text);
+    /* Called before our own identity is shown to the host. False refuses it (state REFUSED, HOST_KEY). May be
+     * NULL when options.host_key is given. */
+    bool (*host_key)(void *userdata, const uint8_t key[32]);
+    /* Every access unit as it came, in order, before it is decoded. DATA is valid during the call. */
+    void (*access_unit)(void *userdata, const struct rift_frame_meta *meta, const uint8_t *data, size_t len);
+    /* The newest decoded picture; older ones of the same wake-up are skipped. Show it, then call
+     * wv_client_presented(). */
+    void (*picture)(void *userdata, const struct wv_client_picture *picture);
+    void (*cursor)(void *userdata, const struct rift_cursor *cursor);
+    /* WIDTH x HEIGHT pixels of B, G, R, A, premultiplied; at most 256x256. */
+    void (*cursor_image)(void *userdata, uint32_t shape_id, uint32_t width, uint32_t height, uint32_t hot_x,
+                         uint32_t hot_y, const uint8_t *bgra);
+    /* HostHello: strings are NUL-terminated, printable, possibly "". */
+    void (*host_hello)(void *userdata, const char *name, uint32_t width, uint32_t height, bool controls,
+                       const char *notice);
+};
+
+enum wv_client_stage {
+    WV_CLIENT_STAGE_NETWORK,    /* encoded at the host -> last packet here (clock offset applied) */
+    WV_CLIENT_STAGE_REASSEMBLE, /* first -> last packet of a frame */
+    WV_CLIENT_STAGE_DECODE,
+    WV_CLIENT_STAGE_PRESENT, /* decoded -> handed to the display */
+    WV_CLIENT_STAGE_GLASS,   /* captured at the host -> handed to the display (clock offset applied) */
+    WV_CLIENT_STAGE_INPUT,   /* input event sent -> first picture taken after its injection presented */
+    WV_CLIENT_N_STAGES,
+};
+
+const char *wv_client_stage_name(enum wv_client_stage stage);
+
+struct wv_client_stats {
+    enum wv_client_state state;
+    uint64_t connects; /* sessions that came to life */
+    uint64_t frames_received, frames_decoded, frames_shown, frames_skipped, decode_errors;
+    uint64_t frames_lost;    /* given up by the protocol */
+    uint64_t connected_ns;   /* time with a living session */
+    uint64_t bytes_received; /* UDP payload */
+    uint64_t media_bytes;    /* access units */
+    uint64_t bitrate_bps;    /* of the last second */
+    double fps;              /* pictures shown in the last second */
+    uint64_t packets_received, packets_lost, packets_dropped, packets_sent;
+    uint64_t input_sent; /* events accepted by a session */
+    uint64_t rtt_us;
+    int64_t clock_offset_us; /* host clock minus ours */
+    uint64_t keyframe_requests;
+    uint32_t width, height; /* of the last picture */
+    struct {
+        uint64_t count, p50_us, p99_us;
+    } stage[WV_CLIENT_N_STAGES]; /* since the client was made */
+    struct {
+        uint64_t count, p50_us, p99_us;
+    } recent[WV_CLIENT_N_STAGES]; /* since the report before the last one: the last one to two seconds */
+};
+
+/* Starts connecting; the first packet leaves when LOOP runs. OPTIONS and what it points at are copied;
+ * CALLBACKS is copied, each may be NULL. Returns 0, -ENOMEM, -EINVAL, -ENOSYS (no H.264 decoder: GStreamer's
+ * libav plug-in is missing) or another negative errno. */
+int wv_client_new(struct wv_client **ret_client, struct wv_loop *loop,
+                  const struct wv_client_options *options, const struct wv_client_callbacks *callbacks,
+                  void *userdata);
+
+/* Says goodbye to the host if wv_client_close() did not, and frees everything. Not from a callback of the
+ * client. Returns NULL. */
+struct wv_client *wv_client_free(struct wv_client *c);
+
+/* Releases all input, says goodbye; state CLOSED. */
+void wv_client_close(struct wv_client *c);
+
+/* Queues one input event; it leaves at the latest when the loop goes to sleep, or with wv_client_flush().
+ * event.time_us 0: now. Returns 0 with RET_SEQ (may be NULL), -EINVAL, -ENOTCONN (no session, or view only),
+ * or 1 when the host doesn't acknowledge and the queue is full: the event is dropped. */
+int wv_client_send_input(struct wv_client *c, const struct rift_input_event *event, uint32_t *ret_seq);
+
+/* Sends what is due now. */
+void wv_client_flush(struct wv_client *c);
+
+/* The picture that was passed last has been handed to the display (call once per picture). */
+void wv_client_presented(struct wv_client *c, uint64_t now);
+
+/* Asks for a keyframe: for a caller that decodes by itself or starts to record. */
+void wv_client_request_keyframe(struct wv_client *c);
+
+enum wv_client_state wv_client_get_state(const struct wv_client *c);
+/* Fills in all of RET. */
+void wv_client_get_stats(struct wv_client *c, struct wv_client_stats *ret_stats);
+/* "192.0.2.1:4820": where packets go, or the name while it isn't resolved. */
+const char *wv_client_address(const struct wv_client *c);
