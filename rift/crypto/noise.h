@@ -24,8 +24,14 @@ int rift_noise_new(struct rift_noise **ret_noise, bool initiator,
 /* Wipes all secrets. Returns NULL. */
 struct rift_noise *rift_noise_free(struct rift_noise *n);
 
+/* Copies the whole state of FROM into TO (which came from rift_noise_new). Lets a message that anybody could
+ * have forged be tried on a copy, so that a forgery doesn't end the handshake. A copy must never write
+ * another message than the original: the ephemeral key is the same. */
+void rift_noise_copy(struct rift_noise *to, const struct rift_noise *from);
+
 /* Writes the next handshake message with PAYLOAD. Returns 0, -EPROTO when it isn't our turn, -EMSGSIZE when
- * CAPACITY is too small or the message would exceed 65,535 bytes. After an error the handshake is dead. */
+ * CAPACITY is too small or the message would exceed 65,535 bytes. After an error the handshake is dead and
+ * its secrets are gone; only being called after the end (-EPROTO) leaves a finished handshake as it is. */
 int rift_noise_write(struct rift_noise *n, const uint8_t *payload, size_t payload_len, uint8_t *message,
                      size_t capacity, size_t *ret_len);
 
@@ -39,7 +45,7 @@ bool rift_noise_finished(const struct rift_noise *n);
 /* The peer's static public key; NULL until it was received and authenticated. */
 const uint8_t *rift_noise_remote_static(const struct rift_noise *n);
 
-/* The handshake hash (64 bytes) for channel binding. Public: never a key. */
+/* The handshake hash (64 bytes) for channel binding, NULL before the end. Public: never a key. */
 const uint8_t *rift_noise_handshake_hash(const struct rift_noise *n);
 
 /* Split(): transport keys, each 32 bytes, ours to send and to receive. Returns 0, or -EPROTO before the end.

@@ -6,8 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RIFT_SEAL_KEY_BYTES 32
-#define RIFT_SEAL_TAG_BYTES 16
+#define RIFT_SEAL_KEY_BYTES   32
+#define RIFT_SEAL_TAG_BYTES   16
+#define RIFT_SEAL_NONCE_BYTES 12
+
+/* The nonce of COUNTER. */
+void rift_seal_nonce(uint64_t counter, uint8_t ret_nonce[RIFT_SEAL_NONCE_BYTES]);
 
 /* Encrypts LEN bytes at DATA in place and writes the tag behind them (room for LEN + 16). AD is
  * authenticated. */
