@@ -1,0 +1,194 @@
+"""What the system tests share: an X server, a host, clients, wavryctl. Everything that a test starts it stops, by id;
+its files live in a temporary folder. Used with Python's unittest; the folder of the programs is in WAVRY_BIN."""
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+
+BIN = os.environ.get("WAVRY_BIN", os.path.join(os.path.dirname(__file__), "../../build/bin"))
+STAGES = ["capture", "encoder", "transport", "input", "identity"]
+
+
+def wait_for(condition, seconds, what):
+    """Polls CONDITION until it is true; its value is returned. Fails the test after SECONDS."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
+        time.sleep(0.02)
+
+
+def free_udp_port():
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+        s.bind(("::", 0))
+        return s.getsockname()[1]
+
+
+class SystemTest(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="wavry-system-")
+        os.chmod(self.dir, 0o711)
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.logs = []
+        self.addCleanup(self.show_logs)
+
+    def show_logs(self):
+        outcome = getattr(self._outcome, "result", None)
+        failed = outcome and any(test is self for test, _ in outcome.failures + outcome.errors)
+        for path in self.logs if failed or not self._outcome.success else []:
+            with open(path, errors="replace") as f:
+                print(f"---- {os.path.basename(path)}\n{f.read()[-6000:]}")
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def start(self, name, command, **environment):
+        log = open(self.path(f"{name}.log"), "ab")
+        self.logs.append(log.name)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                   env={**os.environ, "XDG_CONFIG_HOME": self.path("config"), **environment})
+        log.close()
+        self.addCleanup(self.stop, process)
+        return process
+
+    def stop(self, process, sig=signal.SIGTERM):
+        if process.poll() is None:
+            process.send_signal(sig)
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        return process.returncode
+
+    def read_log(self, name):
+        with open(self.path(f"{name}.log"), errors="replace") as f:
+            return f.read()
+
+    def xvfb(self, size="1280x720", display=None):
+        """Starts an X server and returns (process, ":N")."""
+        read, write = os.pipe()
+        command = ["Xvfb"] + ([display] if display else []) + [
+            "-displayfd", str(write), "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset", "-ac"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, pass_fds=[write])
+        os.close(write)
+        self.addCleanup(self.stop, process)
+        with os.fdopen(read) as f:
+            number = f.readline().strip()
+        self.assertTrue(number, "Xvfb did not start")
+        return process, f":{number}"
+
+    def target(self, display):
+        return self.start("target", [f"{BIN}/wavry-demo-target"], DISPLAY=display)
+
+    # ---- host
+
+    def host(self, display, *options, ready=True):
+        self.port = free_udp_port()
+        process = self.start("host", [f"{BIN}/wavry-supervisor", "--standalone", "--runtime-dir", self.path("run"),
+                                      "--state-dir", self.path("state"), "--port", str(self.port),
+                                      "--display", display, *options])
+        if ready:
+            wait_for(lambda: process.poll() is not None or self.all_ready(), 20,
+                     lambda: "every stage ready; the host said:\n" + self.read_log("host"))
+            self.assertIsNone(process.poll(), self.read_log("host"))
+        return process
+
+    def ctl(self, *arguments):
+        return subprocess.run([f"{BIN}/wavryctl", "--socket", self.path("run/control.sock"), *arguments],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=20)
+
+    def stages(self):
+        """{name: row} of `wavryctl stages --json`, {} when there is no answer."""
+        result = self.ctl("stages", "--json")
+        if result.returncode != 0:
+            return {}
+        return {row["name"]: row for row in json.loads(result.stdout)["stages"]}
+
+    def all_ready(self):
+        stages = self.stages()
+        return all(stages.get(name, {}).get("state") == "ready" for name in STAGES) and stages
+
+    def metrics(self):
+        result = self.ctl("metrics", "--json")
+        return json.loads(result.stdout) if result.returncode == 0 else {}
+
+    def sessions(self):
+        result = self.ctl("sessions", "--json")
+        return json.loads(result.stdout)["sessions"] if result.returncode == 0 else []
+
+    # ---- clients
+
+    def authorize(self, identity, name="test"):
+        key = subprocess.run([f"{BIN}/wavry-client", "--identity", identity, "--print-key"], text=True, check=True,
+                             stdout=subprocess.PIPE, env={**os.environ, "XDG_CONFIG_HOME": self.path("config")}
+                             ).stdout.strip()
+        result = self.ctl("authorize", key, "--name", name)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return key
+
+    def probe(self, seconds, *options):
+        """Starts wavry-probe, authorized; its JSON goes to probe.json."""
+        self.authorize(self.path("probe.identity"), "probe")
+        return self.start("probe", [f"{BIN}/wavry-probe", "127.0.0.1", "--port", str(self.port), "--identity",
+                                    self.path("probe.identity"), "--seconds", str(seconds), "--json",
+                                    self.path("probe.json"), "--snapshot", self.path("probe.png"), "--verbose",
+                                    *options])
+
+    def probe_result(self, process, timeout):
+        self.assertEqual(process.wait(timeout), 0, self.read_log("probe"))
+        with open(self.path("probe.json")) as f:
+            return json.load(f)
+
+    def presses_seen(self):
+        return self.read_log("probe").count("photon_ms=")
+
+    def wait_for_press(self, seconds=10):
+        """Waits until one more press, begun from now on, is seen."""
+        base = self.presses_seen()
+        wait_for(lambda: self.presses_seen() > base + 1, seconds,
+                 lambda: "presses seen again; the probe said:\n" + self.read_log("probe")[-800:] +
+                 "\nthe host said:\n" + self.read_log("host")[-3000:])
+
+    def client_window(self, display, *options, name="client"):
+        identity = self.path(f"{name}.identity")
+        self.authorize(identity, name)
+        return self.start(name, [f"{BIN}/wavry-client", f"127.0.0.1:{self.port}", "--fullscreen", "--identity",
+                                 identity, "--stats-json", self.path(f"{name}.json"), *options],
+                          DISPLAY=display, SDL_VIDEODRIVER="x11")
+
+
+class Screenshot:
+    """What an X display shows, read with xwd: pixel(x, y) is (r, g, b)."""
+
+    def __init__(self, display):
+        data = subprocess.run(["xwd", "-root", "-silent", "-display", display], stdout=subprocess.PIPE,
+                              check=True).stdout
+        head = struct.unpack(">25I", data[:100])
+        self.width, self.height, self.stride, colours = head[4], head[5], head[12], head[19]
+        self.offset = head[0] + colours * 12
+        self.data = data
+
+    def pixel(self, x, y):
+        at = self.offset + y * self.stride + 4 * x
+        b, g, r = self.data[at:at + 3]
+        return r, g, b
+
+    def differs_from(self, other, threshold=48):
+        """How many of the pixels on a grid of 4 differ by more than THRESHOLD in a channel."""
+        return sum(max(abs(a - b) for a, b in zip(self.pixel(x, y), other.pixel(x, y))) > threshold
+                   for y in range(0, self.height, 4) for x in range(0, self.width, 4))
+
+
+def main():
+    unittest.main(verbosity=2)

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Bad input and bad days, through the front doors: each gets a clear message, nothing is lost, a metric counts it."""
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+
+from harness import BIN, SystemTest, free_udp_port, main, wait_for
+
+
+class BadDay(SystemTest):
+    def test_garbage_datagrams_during_a_session(self):
+        _, display = self.xvfb()
+        self.target(display)
+        self.host(display)
+        probe = self.probe(10)
+        wait_for(lambda: self.presses_seen() > 1, 15, lambda: "presses: " + self.read_log("probe"))
+        rng = random.Random(7)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            for _ in range(3000):
+                kind = rng.choice([0, 1, 2, 3, 4, 16, rng.randrange(256)])
+                s.sendto(bytes([kind]) + rng.randbytes(rng.choice([0, 3, 15, 16, 40, 200, 1199, 1300])),
+                         ("127.0.0.1", self.port))
+            for _ in range(200):  # handshakes that begin and never go on
+                s.sendto(bytes([1, 1, 0, 0]) + rng.randbytes(1196), ("127.0.0.1", self.port))
+        self.wait_for_press()
+        result = self.probe_result(probe, 20)
+        self.assertEqual(result["connects"], 1)
+        counted = sum(row["value"] for name, row in self.metrics()["transport"].items() if "dropped" in name)
+        self.assertGreater(counted, 2000)
+
+    def test_unknown_key_is_refused_in_words(self):
+        _, display = self.xvfb()
+        self.host(display)
+        client = self.start("client", [f"{BIN}/wavry-client", f"127.0.0.1:{self.port}", "--headless", "--seconds", "5",
+                                       "--identity", self.path("stranger.identity")])
+        self.assertNotEqual(client.wait(20), 0)
+        self.assertIn("wavryctl authorize wavry1", self.read_log("client"))
+
+    def test_absent_host_is_said_in_words(self):
+        port = free_udp_port()
+        client = self.start("client", [f"{BIN}/wavry-client", f"127.0.0.1:{port}", "--headless", "--seconds", "2",
+                                       "--identity", self.path("a.identity")])
+        self.assertNotEqual(client.wait(20), 0)
+        self.assertIn(str(port), self.read_log("client"))
+
+    def test_port_in_use(self):
+        _, display = self.xvfb()
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+            s.bind(("::", 0))
+            port = s.getsockname()[1]
+            result = subprocess.run([f"{BIN}/wavry-supervisor", "--standalone", "--runtime-dir", self.path("run"),
+                                     "--state-dir", self.path("state"), "--port", str(port), "--display", display],
+                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20,
+                                    check=False)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn(str(port), result.stdout)
+        self.assertIn("in use", result.stdout)
+
+    def test_unknown_configuration_key(self):
+        with open(self.path("host.conf"), "w") as f:
+            f.write("[encoder]\n\nbitrat_kbps = 5000\n")
+        _, display = self.xvfb()
+        process = self.host(display, "--config", self.path("host.conf"), ready=False)
+        wait_for(lambda: process.poll() is not None or self.stages().get("encoder", {}).get("state") in
+                 ("failed", "backing off"), 15, lambda: str(self.stages()))
+        said = self.read_log("host") + self.ctl("status").stdout
+        self.assertIn("host.conf:3", said)
+        self.assertIn("bitrat_kbps", said)
+
+    def test_display_goes_away_and_comes_back(self):
+        server, display = self.xvfb()
+        target = self.target(display)
+        self.host(display)
+        probe = self.probe(40, "--pause", "60")
+        wait_for(lambda: self.presses_seen() > 1, 15, lambda: "presses: " + self.read_log("probe"))
+        pids = {name: row["pid"] for name, row in self.stages().items()}
+        self.stop(server)
+        target.wait(5)
+        time.sleep(1)
+        self.assertIn(display, self.ctl("stages").stdout)  # the status names the display that is missing
+        self.xvfb(display=display)
+        self.target(display)
+        self.wait_for_press(20)
+        self.assertEqual({name: row["pid"] for name, row in self.stages().items()}, pids, "no stage had to die for it")
+        probe.send_signal(signal.SIGTERM)
+        self.assertEqual(self.probe_result(probe, 10)["connects"], 1)
+
+    def test_host_without_a_display_answers_and_recovers(self):
+        _, free = self.xvfb()
+        number = int(free[1:]) + 40  # nobody is there
+        self.assertFalse(os.path.exists(f"/tmp/.X11-unix/X{number}"))
+        self.host(f":{number}")
+        self.assertIn(f":{number}", self.ctl("stages").stdout)
+        self.assertEqual(self.ctl("status").returncode, 0)
+
+    def test_client_that_vanishes_leaves_room(self):
+        _, display = self.xvfb()
+        self.target(display)
+        self.host(display)
+        probe = self.probe(30)
+        wait_for(lambda: self.sessions(), 10, "a session")
+        probe.kill()
+        wait_for(lambda: not self.sessions(), 20, "the session of a vanished client ended")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""A desktop, streamed and controlled: what is typed and clicked in the client's window reaches a real program on the
+host's display, and what that program draws reaches the client's window."""
+import os
+import subprocess
+import time
+
+from harness import BIN, Screenshot, SystemTest, main, wait_for
+
+
+class Desktop(SystemTest):
+    def test_typing_in_a_terminal(self):
+        _, host_display = self.xvfb()
+        _, client_display = self.xvfb()
+        typed = self.path("typed")
+        self.start("xterm", ["xterm", "-geometry", "80x24+100+100", "-fs", "14", "-e",
+                             f"sh -c 'cat > {typed}'"], DISPLAY=host_display)
+        self.host(host_display)
+        self.client_window(client_display)
+        wait_for(lambda: self.sessions(), 10, "a session")
+        wait_for(lambda: Screenshot(client_display).differs_from(Screenshot(host_display)) < 200, 10,
+                 "the client's window showing the host's display")
+        # The pointer decides about the focus where there is no window manager: put it on the terminal.
+        subprocess.run(["xdotool", "mousemove", "300", "250"], env={**os.environ, "DISPLAY": client_display}, check=True)
+        wait_for(lambda: "X=300" in subprocess.run(["xdotool", "getmouselocation", "--shell"], text=True,
+                                                   stdout=subprocess.PIPE, check=True,
+                                                   env={**os.environ, "DISPLAY": host_display}).stdout, 5,
+                 "the host's pointer following the client's")
+        before = Screenshot(client_display)
+        subprocess.run(["xdotool", "type", "--delay", "30", "Hello, Wavry 42!\n"],
+                       env={**os.environ, "DISPLAY": client_display}, check=True)
+        wait_for(lambda: os.path.exists(typed) and open(typed).read() == "Hello, Wavry 42!\n", 5,
+                 lambda: f"the typed line in the terminal; there is {open(typed).read()!r}")
+        wait_for(lambda: Screenshot(client_display).differs_from(before) > 20, 5, "the typed letters in the client")
+        wait_for(lambda: Screenshot(client_display).differs_from(Screenshot(host_display)) < 200, 5,
+                 "both displays showing the same")
+
+    def test_held_keys_come_up(self):
+        """A key held in the client comes up at the host when the client is killed."""
+        _, host_display = self.xvfb()
+        _, client_display = self.xvfb()
+        self.target(host_display)
+        self.host(host_display)
+        client = self.client_window(client_display)
+        wait_for(lambda: self.sessions(), 10, "a session")
+        time.sleep(0.5)
+        subprocess.run(["xdotool", "keydown", "Shift_L"], env={**os.environ, "DISPLAY": client_display}, check=True)
+        wait_for(lambda: self.held_keys(host_display), 5, "the key held at the host")
+        client.kill()
+        wait_for(lambda: not self.held_keys(host_display), 15, "the key released after the client's death")
+
+    @staticmethod
+    def held_keys(display):
+        """Key codes that the X server of DISPLAY holds to be down."""
+        out = subprocess.run([f"{BIN}/wavry-held-keys"], text=True, stdout=subprocess.PIPE, check=True,
+                             env={**os.environ, "DISPLAY": display}).stdout
+        return out.split()
+
+    def test_resize_of_the_display(self):
+        _, host_display = self.xvfb("1280x720")
+        self.target(host_display)
+        self.host(host_display)
+        probe = self.probe(8)
+        wait_for(lambda: self.presses_seen() > 1, 10, "a press seen")
+        subprocess.run(["xrandr", "--fb", "1024x600"], env={**os.environ, "DISPLAY": host_display}, check=True)
+        result = self.probe_result(probe, 20)
+        self.assertEqual((result["width"], result["height"]), (1024, 600))
+        self.assertEqual(result["connects"], 1)
+
+
+if __name__ == "__main__":
+    main()

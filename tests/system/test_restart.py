@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Any stage can be killed: the session stays, the picture and the input come back by themselves."""
+import os
+import signal
+import time
+
+from harness import STAGES, SystemTest, main, wait_for
+
+
+class Restart(SystemTest):
+    def setUp(self):
+        super().setUp()
+        _, self.display = self.xvfb()
+        self.target(self.display)
+        self.host_process = self.host(self.display)
+
+    def kill_and_recover(self, name, sig):
+        """Ends stage NAME with SIG; returns the seconds until a press was seen again."""
+        before = self.stages()[name]
+        os.kill(before["pid"], sig)
+        began = time.monotonic()
+        wait_for(lambda: self.stages().get(name, {}).get("pid") not in (None, 0, before["pid"]) and
+                 self.stages()[name]["state"] == "ready", 10, lambda: f"{name} back; {self.stages()}")
+        self.wait_for_press()
+        return time.monotonic() - began
+
+    def test_sigkill_of_every_stage(self):
+        probe = self.probe(60, "--pause", "60")
+        wait_for(lambda: self.presses_seen() > 2, 15, lambda: "presses seen first: " + self.read_log("probe"))
+        session = self.sessions()[0]["id"]
+        pids = {name: row["pid"] for name, row in self.stages().items()}
+        for name in [stage for stage in STAGES if stage != "transport"] + ["supervisor"]:
+            with self.subTest(stage=name):
+                self.kill_and_recover(name, signal.SIGKILL)
+                self.assertEqual([s["id"] for s in self.sessions()], [session], f"the session outlives {name}")
+        self.assertEqual(self.stages()["transport"]["pid"], pids["transport"], "transport was never touched")
+        self.assertIsNone(self.host_process.poll())
+        probe.send_signal(signal.SIGTERM)
+        result = self.probe_result(probe, 10)
+        self.assertEqual(result["connects"], 1, "one connection from beginning to end")
+
+    def test_sigstop_is_a_fault_too(self):
+        probe = self.probe(30, "--pause", "60")
+        wait_for(lambda: self.presses_seen() > 2, 15, lambda: "presses seen first: " + self.read_log("probe"))
+        for name in ["capture", "encoder", "input"]:
+            with self.subTest(stage=name):
+                self.kill_and_recover(name, signal.SIGSTOP)
+        probe.send_signal(signal.SIGTERM)
+        self.assertEqual(self.probe_result(probe, 10)["connects"], 1)
+
+    def test_supervisor_death_leaves_stages_untouched(self):
+        before = {name: row["pid"] for name, row in self.stages().items()}
+        os.kill(before["supervisor"], signal.SIGKILL)
+        after = wait_for(lambda: self.all_ready(), 10, "all stages known again")
+        for name in STAGES:
+            self.assertEqual(after[name]["pid"], before[name], name)
+        self.assertNotEqual(after["supervisor"]["pid"], before["supervisor"])
+
+    def test_restart_by_wavryctl(self):
+        before = self.stages()["encoder"]["pid"]
+        result = self.ctl("restart", "encoder")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        wait_for(lambda: self.all_ready() and self.stages()["encoder"]["pid"] != before, 10, "a new encoder")
+        result = self.ctl("restart", "nonsense")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("nonsense", result.stderr)
+
+    def test_stop_leaves_nothing_behind(self):
+        pids = [row["pid"] for row in self.stages().values()]
+        self.assertEqual(self.stop(self.host_process), 0, self.read_log("host"))
+        wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 5, "all processes gone")
+        left = os.listdir(self.path("run")) if os.path.exists(self.path("run")) else []
+        self.assertEqual(left, [])
+
+
+if __name__ == "__main__":
+    main()
