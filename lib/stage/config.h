@@ -28,10 +28,14 @@ struct wv_config *wv_config_free(struct wv_config *c);
  * file:line, what, and what to do. */
 int wv_config_load(struct wv_config *c, const char *path, bool optional, const char *known_groups,
                    char **ret_message);
+/* The same for TEXT that was read already; NAME stands for the file in messages. */
+int wv_config_load_text(struct wv_config *c, const char *text, const char *name, const char *known_groups,
+                        char **ret_message);
 int wv_config_set(struct wv_config *c, const char *assignment, const char *source, char **ret_message);
 int64_t wv_config_int(const struct wv_config *c, const char *key);
 bool wv_config_bool(const struct wv_config *c, const char *key);
 const char *wv_config_string(const struct wv_config *c, const char *key);
+bool wv_config_has(const struct wv_config *c, const char *key); /* in the table? */
 /* "key = value  # where it comes from", one a line. */
 void wv_config_print(const struct wv_config *c, FILE *out);
 void wv_config_print_help(const struct wv_config *c, FILE *out);

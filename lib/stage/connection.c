@@ -1,0 +1,243 @@
+/* A stage's side of the supervisor's socket. Losing the supervisor never stops a stage: it goes on with what
+ * it was granted and knocks until somebody answers. */
+#include "lib/stage/internal.h"
+
+#include "lib/base/log.h"
+#include "lib/base/util.h"
+#include "lib/stage/message.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#define JOIN_TIMEOUT_MS 5000
+#define RECONNECT_NS    (100 * WV_NS_PER_MS)
+#define ORPHAN_NS       (60 * WV_NS_PER_S) /* nobody will come back for us; nothing may be left behind */
+#define REPLY_BYTES     32768
+
+static int send_message(struct wv_stage *s, Wavry__Bus__StageMessage *m)
+{
+    return s->connection < 0 ? -ENOTCONN : wv_message_send(s->connection, &m->base, NULL, 0);
+}
+
+static int say_hello(struct wv_stage *s)
+{
+    Wavry__Bus__StageHello hello = WAVRY__BUS__STAGE_HELLO__INIT;
+    Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
+    hello.stage = (char *)s->definition->name;
+    hello.protocol = WV_STAGE_PROTOCOL;
+    m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_HELLO;
+    m.hello = &hello;
+    return send_message(s, &m);
+}
+
+void wv_stage_say_ready(struct wv_stage *s)
+{
+    Wavry__Bus__StageReady ready = WAVRY__BUS__STAGE_READY__INIT;
+    Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
+    m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_READY;
+    m.ready = &ready;
+    (void)send_message(s, &m); /* a broken connection shows itself in the loop, and ready is said again */
+}
+
+void wv_stage_say_failed(struct wv_stage *s, const char *reason, int exit_code)
+{
+    Wavry__Bus__StageFailed failed = WAVRY__BUS__STAGE_FAILED__INIT;
+    Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
+    failed.reason = (char *)reason;
+    failed.exit_code = exit_code;
+    m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_FAILED;
+    m.failed = &failed;
+    (void)send_message(s, &m);
+}
+
+static void free_message(Wavry__Bus__StageMessage *m)
+{
+    protobuf_c_message_free_unpacked(&m->base, NULL);
+}
+
+static int receive(struct wv_stage *s, Wavry__Bus__StageMessage **ret, int fds[WV_FDPASS_MAX_FDS],
+                   size_t *ret_n)
+{
+    ProtobufCMessage *m = NULL;
+    int r = wv_message_receive(s->connection, &wavry__bus__stage_message__descriptor, &m, fds, ret_n);
+    if (r == 0)
+        *ret = (Wavry__Bus__StageMessage *)m;
+    return r;
+}
+
+static int receive_until(struct wv_stage *s, Wavry__Bus__StageMessage **ret, int fds[WV_FDPASS_MAX_FDS],
+                         size_t *ret_n)
+{
+    for (;;) {
+        struct pollfd p = {.fd = s->connection, .events = POLLIN};
+        int n = poll(&p, 1, JOIN_TIMEOUT_MS);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n == 0)
+            return -ETIMEDOUT;
+        int r = n < 0 ? -EAGAIN : receive(s, ret, fds, ret_n);
+        if (r != -EAGAIN)
+            return r;
+    }
+}
+
+/* FDS belong to us from here on. */
+static int take_grant(struct wv_stage *s, const Wavry__Bus__StageMessage *m, const int *fds, size_t n_fds)
+{
+    bool fits = m->kind_case == WAVRY__BUS__STAGE_MESSAGE__KIND_GRANT && m->grant->n_fd_names == n_fds;
+    for (size_t i = 0; i < n_fds; i++) {
+        if (!fits) {
+            wv_close(fds[i]);
+            continue;
+        }
+        struct wv_stage_fd *f = &s->fds[s->n_fds++];
+        snprintf(f->name, sizeof f->name, "%s", m->grant->fd_names[i]);
+        f->fd = fds[i];
+    }
+    return fits ? 0 : -EPROTO;
+}
+
+int wv_stage_join(struct wv_stage *s, Wavry__Bus__StageGrant **ret_grant,
+                  Wavry__Bus__StageMessage **ret_message)
+{
+    int fd = wv_seqpacket_connect(s->supervisor_path);
+    if (fd < 0) {
+        wv_error("the supervisor's socket can't be reached", "path=%s error=\"%s\"", s->supervisor_path,
+                 strerror(-fd));
+        return fd;
+    }
+    s->connection = fd;
+    int fds[WV_FDPASS_MAX_FDS], r = say_hello(s);
+    size_t n_fds = 0;
+    Wavry__Bus__StageMessage *m = NULL;
+    if (r == 0)
+        r = receive_until(s, &m, fds, &n_fds);
+    if (r == 0)
+        r = take_grant(s, m, fds, n_fds);
+    if (r != 0) {
+        wv_error("the supervisor did not let this stage in", "path=%s error=\"%s\"", s->supervisor_path,
+                 r == WV_MESSAGE_CLOSED ? "refused: not the process it started" : strerror(-r));
+        if (m)
+            free_message(m);
+        return r == WV_MESSAGE_CLOSED ? -EACCES : r;
+    }
+    s->granted = true;
+    *ret_grant = m->grant;
+    *ret_message = m;
+    return 0;
+}
+
+static void answer_request(struct wv_stage *s, const Wavry__Bus__StageRequest *request)
+{
+    wv_cleanup(wv_free_p) char *text = calloc(1, REPLY_BYTES);
+    Wavry__Bus__StageReply reply = WAVRY__BUS__STAGE_REPLY__INIT;
+    Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
+    reply.id = request->id;
+    if (!text)
+        reply.error = -ENOMEM;
+    else if (!s->definition->request)
+        reply.error = -EOPNOTSUPP;
+    else
+        reply.error = s->definition->request(s, s->context, request->verb, request->text, text, REPLY_BYTES);
+    if (text)
+        reply.text = text;
+    m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_REPLY;
+    m.reply = &reply;
+    (void)send_message(s, &m); /* when it is gone, so is the administrator's question */
+}
+
+static void handle(struct wv_stage *s, const Wavry__Bus__StageMessage *m)
+{
+    switch (m->kind_case) {
+    case WAVRY__BUS__STAGE_MESSAGE__KIND_STOP:
+        wv_stage_drain(s);
+        break;
+    case WAVRY__BUS__STAGE_MESSAGE__KIND_REQUEST:
+        answer_request(s, m->request);
+        break;
+    case WAVRY__BUS__STAGE_MESSAGE__KIND_GRANT: /* after a reconnect: the same descriptors once more */
+        if (s->ready)
+            wv_stage_say_ready(s);
+        break;
+    default:
+        wv_warning("message of the supervisor that no stage expects", "kind=%d", (int)m->kind_case);
+    }
+}
+
+static void lose_connection(struct wv_stage *s, uint64_t now)
+{
+    s->connection_source = wv_loop_remove(s->connection_source);
+    s->connection = wv_close(s->connection);
+    if (!s->lost_ns) {
+        s->lost_ns = now;
+        wv_notice("the supervisor went away; going on without it", "path=%s", s->supervisor_path);
+    }
+    wv_loop_timer_at(s->reconnect_timer, now + RECONNECT_NS);
+}
+
+static int on_connection(void *userdata, uint32_t events, uint64_t now)
+{
+    struct wv_stage *s = userdata;
+    /* Bounded, so that a supervisor gone wrong can't keep the stage from its work. */
+    for (unsigned i = 0; i < 8 && s->connection >= 0; i++) {
+        Wavry__Bus__StageMessage *m = NULL;
+        int fds[WV_FDPASS_MAX_FDS];
+        size_t n_fds = 0;
+        int r = receive(s, &m, fds, &n_fds);
+        if (r == -EAGAIN)
+            return 0;
+        if (r != 0) {
+            lose_connection(s, now);
+            return 0;
+        }
+        for (size_t k = 0; k < n_fds; k++)
+            wv_close(fds[k]); /* we have them since the first grant */
+        handle(s, m);
+        free_message(m);
+    }
+    return 0;
+}
+
+static int watch(struct wv_stage *s)
+{
+    return wv_loop_add_fd(s->loop, s->connection, EPOLLIN, on_connection, s, &s->connection_source);
+}
+
+static int on_reconnect(void *userdata, uint64_t now)
+{
+    struct wv_stage *s = userdata;
+    if (s->connection >= 0)
+        return 0;
+    s->connection = wv_seqpacket_connect(s->supervisor_path);
+    if (s->connection >= 0 && say_hello(s) == 0 && watch(s) == 0) {
+        wv_notice("the supervisor is back", "away_ms=%llu",
+                  (unsigned long long)((now - s->lost_ns) / WV_NS_PER_MS));
+        s->lost_ns = 0;
+        return 0;
+    }
+    s->connection = s->connection < 0 ? -1 : wv_close(s->connection);
+    if (now - s->lost_ns > ORPHAN_NS && !s->draining) {
+        wv_error("no supervisor for a minute; stopping", "path=%s", s->supervisor_path);
+        wv_stage_drain(s);
+    }
+    wv_loop_timer_at(s->reconnect_timer, now + RECONNECT_NS);
+    return 0;
+}
+
+int wv_stage_watch_supervisor(struct wv_stage *s)
+{
+    int r = wv_loop_add_timer(s->loop, on_reconnect, s, &s->reconnect_timer);
+    return r < 0 ? r : watch(s);
+}
+
+void wv_stage_leave(struct wv_stage *s)
+{
+    if (s->connection_source)
+        s->connection_source = wv_loop_remove(s->connection_source);
+    s->connection = wv_close(s->connection);
+    for (size_t i = 0; i < s->n_fds; i++)
+        wv_close(s->fds[i].fd);
+    s->n_fds = 0;
+}
