@@ -1,6 +1,6 @@
-/* What the input stage leaves on a shared page: which keys it holds down (so that its successor can let them go) and
- * how far it has injected (so that capture can say which input a picture already shows). One writer; readers and the
- * successor take it as foreign bytes. */
+/* What the input stage leaves on a shared page: which keys it holds down (so that its successor can let them
+ * go) and how far it has injected (so that capture can say which input a picture already shows). One writer;
+ * readers and the successor take it as foreign bytes. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,8 +12,8 @@
 struct wv_input_page;
 
 int wv_input_page_create(int *ret_fd); /* sealed memfd */
-/* WRITABLE: the input stage. Returns 0, -EBADMSG, negative errno. A page that doesn't check out is laid out anew by
- * the writer. */
+/* WRITABLE: the input stage. Returns 0, -EBADMSG, negative errno. A page that doesn't check out is laid out
+ * anew by the writer. */
 int wv_input_page_map(struct wv_input_page **ret, int fd, bool writable);
 struct wv_input_page *wv_input_page_unmap(struct wv_input_page *p);
 void wv_input_page_set_held(struct wv_input_page *p, uint16_t code, bool held);

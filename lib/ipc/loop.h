@@ -47,5 +47,7 @@ void wv_loop_timer_every(struct wv_loop_source *timer, uint64_t period_ns);
 int wv_loop_add_signal(struct wv_loop *l, int signal, wv_loop_signal_fn fn, void *userdata);
 int wv_loop_add_prepare(struct wv_loop *l, wv_loop_prepare_fn fn, void *userdata,
                         struct wv_loop_source **ret_source);
+/* For a prepare callback's helpers: the prepare callbacks run once more before the loop sleeps. */
+void wv_loop_again(struct wv_loop *l);
 /* Safe inside any callback, also for the source that is being called. Returns NULL. */
 struct wv_loop_source *wv_loop_remove(struct wv_loop_source *source);

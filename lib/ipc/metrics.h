@@ -64,6 +64,8 @@ struct wv_metrics_snapshot {
 /* Copies a page. Returns 0, -EBADMSG (not a page, or not yet laid out), negative errno. The snapshot is
  * large: allocate it. */
 int wv_metrics_read(int page_fd, struct wv_metrics_snapshot *ret);
+/* The same of a page that this process writes itself (also private memory). Returns 0, -EBADMSG. */
+int wv_metrics_read_own(const struct wv_metrics *m, struct wv_metrics_snapshot *ret);
 const struct wv_metric_value *wv_metrics_find(const struct wv_metrics_snapshot *s, const char *name);
 
 /* The value below which the share Q (0..1) of the records lies; 0 when there are none. BASE (may be NULL) is

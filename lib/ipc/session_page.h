@@ -1,5 +1,6 @@
-/* The table of running sessions, written by transport, read by anybody who was given the page. A record is used only
- * when it was the same before and after copying (sequence lock), and is then checked like foreign bytes. */
+/* The table of running sessions, written by transport, read by anybody who was given the page. A record is
+ * used only when it was the same before and after copying (sequence lock), and is then checked like foreign
+ * bytes. */
 #pragma once
 
 #include <stdbool.h>
