@@ -1,0 +1,60 @@
+/* What the parts of a session share. Tests of the frame parser include it too; nobody else. */
+#pragma once
+
+#include "rift/core/control.h"
+#include "rift/core/input.h"
+#include "rift/core/join.h"
+#include "rift/core/pacer.h"
+#include "rift/core/packet.h"
+#include "rift/core/split.h"
+
+struct rift_session {
+    enum rift_role role;
+    struct rift_packet packet;
+    struct rift_timing timing;
+    struct rift_pacer pacer;
+    struct rift_pool pool;
+    uint64_t idle_timeout_ns;
+    uint64_t heard_ns; /* last authenticated datagram */
+
+    struct rift_input_tx *input_tx; /* client */
+    struct rift_input_rx *input_rx; /* host */
+    struct rift_control_tx control_tx;
+    struct rift_control_rx control_rx;
+    struct rift_split *split; /* host */
+    struct rift_join *join;   /* client */
+
+    /* Cursor: the host's is repeated, the client's waits for the application. */
+    struct rift_cursor cursor;
+    uint32_t cursor_seq; /* 0: none yet */
+    bool cursor_pending; /* client: for the application */
+    uint64_t cursor_due; /* host: next repetition */
+    unsigned cursor_repeats;
+
+    /* Host: a request for a keyframe waits for the application. */
+    bool key_wanted;
+    uint64_t key_told_ns;
+    bool key_told;
+
+    /* Client: feedback to the host. */
+    uint64_t feedback_due, feedback_last;
+
+    /* The end. Memory is released when the application has taken the last event. */
+    bool closed, closed_told, released;
+    enum rift_close_reason close_reason;
+    char close_text[RIFT_CLOSE_TEXT_BYTES + 1];
+    unsigned closes_left;
+    uint64_t close_due;
+
+    struct rift_session_stats stats;
+};
+
+/* Takes the frames of an authenticated payload, as rift_session_receive() does after opening a datagram with
+ * COUNTER. Returns 0, or RIFT_SESSION_DROPPED when a frame was malformed (it and the rest were dropped). */
+int rift_session_frames(struct rift_session *s, const uint8_t *payload, size_t len, uint64_t counter,
+                        uint64_t now);
+
+/* Ends the session from our side of things. SEND: tell the peer. DRAIN: what was received may still be taken.
+ */
+void rift_session_end(struct rift_session *s, enum rift_close_reason reason, const char *text, bool send,
+                      bool drain, uint64_t now);

@@ -1,0 +1,259 @@
+/* Datagrams in: authentication first, then one table that says which frames exist, how long they are, and who
+ * may send them. A malformed frame is counted and ends the reading of its datagram; a broken promise that
+ * would jam an ordered channel for ever ends the session. Nothing here may trust a length, a count or a
+ * sequence. */
+#include "lib/base/util.h"
+#include "rift/core/session_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define FEEDBACK_PAUSE_NS (20 * WV_NS_PER_MS)
+#define KEY_TELL_PAUSE_NS (50 * WV_NS_PER_MS)
+
+struct frame_context {
+    uint64_t counter, now;
+};
+
+typedef int (*frame_handler)(struct rift_session *s, struct wv_reader *body, const struct frame_context *c);
+
+static int on_ping(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    rift_timing_on_ping(&s->timing, wv_read_u32(body), c->now);
+    return 0;
+}
+
+static int on_pong(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    uint32_t id = wv_read_u32(body);
+    uint64_t received = wv_read_u64(body), delay = wv_read_u64(body);
+    rift_timing_on_pong(&s->timing, id, received, delay, c->now);
+    return 0;
+}
+
+static int on_close(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    uint8_t reason = wv_read_u8(body);
+    size_t len = body->left;
+    if (len > RIFT_CLOSE_TEXT_BYTES || reason >= RIFT_CLOSE_TIMEOUT)
+        return -EBADMSG;
+    char text[RIFT_CLOSE_TEXT_BYTES + 1] = {0};
+    const uint8_t *words = wv_read_span(body, len);
+    for (size_t i = 0; i < len; i++)
+        text[i] = words[i] >= 0x20 && words[i] < 0x7f ? (char)words[i] : '?';
+    rift_session_end(s, reason, text, false, true, c->now);
+    return 0;
+}
+
+static int on_input(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    rift_timing_active(&s->timing, c->now);
+    return rift_input_rx_frame(s->input_rx, body, c->counter, c->now);
+}
+
+static int on_input_ack(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    uint32_t next = wv_read_u32(body);
+    uint64_t echo = wv_read_u64(body);
+    uint32_t delay_us = wv_read_u32(body);
+    if (!rift_input_tx_ack(s->input_tx, next))
+        return -EBADMSG;
+    rift_timing_echo(&s->timing, echo, delay_us, c->now);
+    return 0;
+}
+
+static int on_cursor(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    uint32_t seq = wv_read_u32(body);
+    struct rift_cursor cursor = {.x = wv_read_u16(body), .y = wv_read_u16(body)};
+    uint8_t flags = wv_read_u8(body);
+    cursor.shape_id = wv_read_u32(body);
+    cursor.visible = flags & 1;
+    if (flags > 1 || seq == 0)
+        return -EBADMSG;
+    if (s->cursor_seq != 0 && !rift_serial_after(seq, s->cursor_seq))
+        return 0;
+    s->cursor_seq = seq;
+    s->cursor = cursor;
+    s->cursor_pending = true;
+    return 0;
+}
+
+static int on_control(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    rift_timing_active(&s->timing, c->now);
+    return rift_control_rx_frame(&s->control_rx, body);
+}
+
+static int on_control_ack(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    uint32_t next = wv_read_u32(body);
+    uint64_t bitmap = wv_read_u64(body);
+    return rift_control_tx_ack(&s->control_tx, next, bitmap) ? 0 : -EBADMSG;
+}
+
+static void video_came(struct rift_session *s, uint64_t now)
+{
+    rift_timing_active(&s->timing, now);
+    if (s->feedback_due == RIFT_NEVER)
+        s->feedback_due = s->feedback_last ? WV_MAX(now, s->feedback_last + FEEDBACK_PAUSE_NS) : now;
+}
+
+static int on_video(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    video_came(s, c->now);
+    return rift_join_fragment(s->join, body, c->now);
+}
+
+static int on_video_end(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    video_came(s, c->now);
+    return rift_join_end(s->join, body, c->now);
+}
+
+static int on_video_gone(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    rift_join_gone(s->join, wv_read_u32(body), c->now);
+    return 0;
+}
+
+static int on_video_nack(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    uint32_t id = wv_read_u32(body);
+    uint16_t first = wv_read_u16(body);
+    uint8_t n_bytes = wv_read_u8(body);
+    if (n_bytes > RIFT_NACK_BITMAP_BYTES || body->left != n_bytes)
+        return -EBADMSG;
+    s->stats.nacks_received++;
+    rift_split_nack(s->split, id, first, wv_read_span(body, n_bytes), n_bytes);
+    return 0;
+}
+
+static int on_keyframe_request(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    uint8_t known = wv_read_u8(body);
+    uint32_t after = wv_read_u32(body);
+    if (known > 1)
+        return -EBADMSG;
+    if (!rift_split_needs_keyframe(s->split, known, after))
+        return 0;
+    if (s->key_told && c->now - s->key_told_ns < KEY_TELL_PAUSE_NS)
+        return 0;
+    s->key_told = true;
+    s->key_told_ns = c->now;
+    s->key_wanted = true;
+    s->stats.keyframe_requests++;
+    return 0;
+}
+
+static int on_feedback(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    uint64_t highest = wv_read_u64(body);
+    uint32_t delay_us = wv_read_u32(body);
+    wv_read_u32(body); /* datagrams received and lost, for a congestion controller */
+    wv_read_u32(body);
+    uint8_t known = wv_read_u8(body);
+    uint32_t done = wv_read_u32(body);
+    if (known > 1)
+        return -EBADMSG;
+    rift_timing_echo(&s->timing, highest, delay_us, c->now);
+    if (known)
+        rift_split_confirm(s->split, done);
+    return 0;
+}
+
+#define TO_HOST   (1u << RIFT_ROLE_HOST)
+#define TO_CLIENT (1u << RIFT_ROLE_CLIENT)
+
+/* Every frame of version 1: who may receive it, and the least and the most bytes of its body. */
+static const struct {
+    uint8_t type;
+    uint8_t to;
+    uint16_t least, most;
+    frame_handler handler;
+} frame_table[] = {
+    {RIFT_WIRE_PING, TO_HOST | TO_CLIENT, RIFT_PING_BYTES, RIFT_PING_BYTES, on_ping},
+    {RIFT_WIRE_PONG, TO_HOST | TO_CLIENT, RIFT_PONG_BYTES, RIFT_PONG_BYTES, on_pong},
+    {RIFT_WIRE_CLOSE, TO_HOST | TO_CLIENT, 1, 1 + RIFT_CLOSE_TEXT_BYTES, on_close},
+    {RIFT_WIRE_INPUT, TO_HOST, RIFT_INPUT_HEAD_BYTES + RIFT_INPUT_EVENT_BYTES, RIFT_PAYLOAD_BYTES, on_input},
+    {RIFT_WIRE_INPUT_ACK, TO_CLIENT, RIFT_INPUT_ACK_BYTES, RIFT_INPUT_ACK_BYTES, on_input_ack},
+    {RIFT_WIRE_CURSOR, TO_CLIENT, RIFT_CURSOR_BYTES, RIFT_CURSOR_BYTES, on_cursor},
+    {RIFT_WIRE_CONTROL, TO_HOST | TO_CLIENT, RIFT_CONTROL_HEAD_BYTES, RIFT_PAYLOAD_BYTES, on_control},
+    {RIFT_WIRE_CONTROL_ACK, TO_HOST | TO_CLIENT, RIFT_CONTROL_ACK_BYTES, RIFT_CONTROL_ACK_BYTES,
+     on_control_ack},
+    {RIFT_WIRE_VIDEO, TO_CLIENT, RIFT_VIDEO_HEAD_BYTES + 1, RIFT_PAYLOAD_BYTES, on_video},
+    {RIFT_WIRE_VIDEO_END, TO_CLIENT, RIFT_VIDEO_END_BYTES, RIFT_VIDEO_END_BYTES, on_video_end},
+    {RIFT_WIRE_VIDEO_NACK, TO_HOST, RIFT_NACK_HEAD_BYTES, RIFT_NACK_HEAD_BYTES + RIFT_NACK_BITMAP_BYTES,
+     on_video_nack},
+    {RIFT_WIRE_VIDEO_GONE, TO_CLIENT, RIFT_GONE_BYTES, RIFT_GONE_BYTES, on_video_gone},
+    {RIFT_WIRE_KEYFRAME_REQUEST, TO_HOST, RIFT_KEYFRAME_REQUEST_BYTES, RIFT_KEYFRAME_REQUEST_BYTES,
+     on_keyframe_request},
+    {RIFT_WIRE_FEEDBACK, TO_HOST, RIFT_FEEDBACK_BYTES, RIFT_FEEDBACK_BYTES, on_feedback},
+};
+
+static int handle_frame(struct rift_session *s, uint8_t type, struct wv_reader *body,
+                        const struct frame_context *c)
+{
+    for (size_t i = 0; i < WV_ARRAY_SIZE(frame_table); i++) {
+        if (frame_table[i].type != type)
+            continue;
+        if (!(frame_table[i].to & 1u << s->role) || body->left < frame_table[i].least ||
+            body->left > frame_table[i].most)
+            return -EBADMSG;
+        return frame_table[i].handler(s, body, c);
+    }
+    return type >= RIFT_WIRE_IGNORABLE ? 0 : -EBADMSG;
+}
+
+int rift_session_frames(struct rift_session *s, const uint8_t *payload, size_t len, uint64_t counter,
+                        uint64_t now)
+{
+    struct frame_context context = {.counter = counter, .now = now};
+    struct wv_reader r;
+    wv_reader_init(&r, payload, len);
+    while (r.left && !s->closed) {
+        uint8_t type = wv_read_u8(&r);
+        uint16_t body_len = wv_read_u16(&r);
+        const uint8_t *bytes = wv_read_span(&r, body_len);
+        int result = -EBADMSG;
+        if (!r.failed) {
+            struct wv_reader body;
+            wv_reader_init(&body, bytes, body_len);
+            result = handle_frame(s, type, &body, &context);
+        }
+        if (result == -EPROTO)
+            rift_session_end(s, RIFT_CLOSE_PROTOCOL, "input event out of range", true, false, now);
+        if (result < 0) {
+            s->stats.dropped_malformed++;
+            return RIFT_SESSION_DROPPED;
+        }
+    }
+    return 0;
+}
+
+int rift_session_receive(struct rift_session *s, const uint8_t *datagram, size_t len, uint64_t now)
+{
+    uint8_t payload[RIFT_MTU_BYTES];
+    size_t payload_len;
+    uint64_t counter;
+    switch (rift_packet_unprotect(&s->packet, datagram, len, now, payload, &payload_len, &counter)) {
+    case 0:
+        break;
+    case RIFT_PACKET_REPLAYED:
+        s->stats.dropped_replay++;
+        return RIFT_SESSION_DROPPED;
+    case RIFT_PACKET_FORGED:
+        s->stats.dropped_auth++;
+        return RIFT_SESSION_DROPPED;
+    default:
+        s->stats.dropped_malformed++;
+        return RIFT_SESSION_DROPPED;
+    }
+    s->stats.packets_received++;
+    s->stats.bytes_received += len;
+    s->heard_ns = WV_MAX(s->heard_ns, now);
+    if (s->closed)
+        return RIFT_SESSION_DROPPED;
+    rift_session_frames(s, payload, payload_len, counter, now);
+    return 0;
+}

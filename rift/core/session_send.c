@@ -1,0 +1,166 @@
+/* Datagrams out: what is due, in strict order of its class. The pacer is asked for video only, but booked for
+ * everything. */
+#include "lib/base/util.h"
+#include "rift/core/session_internal.h"
+
+#include <errno.h>
+
+#define CLOSE_REPEAT_NS  (50 * WV_NS_PER_MS)
+#define CURSOR_FIRST_NS  (20 * WV_NS_PER_MS)
+#define CURSOR_DOUBLINGS 4 /* 20, 40, 80, 160 ms after a change; then with every ping */
+
+static bool write_cursor(struct rift_session *s, struct wv_writer *w, uint64_t now)
+{
+    if (s->role != RIFT_ROLE_HOST || s->cursor_seq == 0 ||
+        wv_writer_space(w) < RIFT_FRAME_HEADER_BYTES + RIFT_CURSOR_BYTES)
+        return false;
+    wv_write_u8(w, RIFT_WIRE_CURSOR);
+    wv_write_u16(w, RIFT_CURSOR_BYTES);
+    wv_write_u32(w, s->cursor_seq);
+    wv_write_u16(w, s->cursor.x);
+    wv_write_u16(w, s->cursor.y);
+    wv_write_u8(w, s->cursor.visible);
+    wv_write_u32(w, s->cursor.shape_id);
+    return true;
+}
+
+static void fill_input(struct rift_session *s, struct wv_writer *w, uint64_t now)
+{
+    if (s->input_tx)
+        rift_input_tx_write(s->input_tx, w, s->timing.srtt_ns, now);
+    if (s->input_rx)
+        rift_input_rx_write_ack(s->input_rx, w, now);
+    if (now >= s->cursor_due && write_cursor(s, w, now)) {
+        s->cursor_due =
+            s->cursor_repeats < CURSOR_DOUBLINGS ? now + (CURSOR_FIRST_NS << s->cursor_repeats) : RIFT_NEVER;
+        s->cursor_repeats++;
+    }
+    rift_timing_write_pongs(&s->timing, w, now);
+    if (rift_timing_write_ping(&s->timing, w, now) && s->cursor_due == RIFT_NEVER)
+        write_cursor(s, w, now);
+}
+
+static void write_feedback(struct rift_session *s, struct wv_writer *w, uint64_t now)
+{
+    if (now < s->feedback_due || wv_writer_space(w) < RIFT_FRAME_HEADER_BYTES + RIFT_FEEDBACK_BYTES)
+        return;
+    uint32_t done = 0;
+    bool known = rift_join_done(s->join, &done);
+    uint64_t delay_us = (now - s->packet.highest_ns) / WV_NS_PER_US;
+    wv_write_u8(w, RIFT_WIRE_FEEDBACK);
+    wv_write_u16(w, RIFT_FEEDBACK_BYTES);
+    wv_write_u64(w, s->packet.highest);
+    wv_write_u32(w, (uint32_t)WV_MIN(delay_us, (uint64_t)UINT32_MAX));
+    wv_write_u32(w, (uint32_t)s->packet.received);
+    wv_write_u32(w, (uint32_t)rift_packet_lost(&s->packet));
+    wv_write_u8(w, known);
+    wv_write_u32(w, done);
+    s->feedback_due = RIFT_NEVER;
+    s->feedback_last = now;
+}
+
+static void fill_control(struct rift_session *s, struct wv_writer *w, uint64_t now)
+{
+    rift_control_rx_write_ack(&s->control_rx, w);
+    if (s->join) {
+        rift_join_write_key_request(s->join, w, now);
+        write_feedback(s, w, now);
+        rift_join_write_nacks(s->join, w, now);
+    }
+    if (s->split)
+        rift_split_write_gone(s->split, w);
+    while (rift_control_tx_write(&s->control_tx, w, rift_timing_rto(&s->timing), now))
+        ;
+}
+
+static void fill_video(struct rift_session *s, struct wv_writer *w, uint64_t now)
+{
+    if (s->split && now >= rift_pacer_release(&s->pacer))
+        rift_split_write(s->split, w, now);
+}
+
+static void fill_close(struct rift_session *s, struct wv_writer *w, uint64_t now)
+{
+    if (s->closes_left == 0 || now < s->close_due)
+        return;
+    size_t len = 0;
+    while (s->close_text[len])
+        len++;
+    wv_write_u8(w, RIFT_WIRE_CLOSE);
+    wv_write_u16(w, (uint16_t)(1 + len));
+    wv_write_u8(w, (uint8_t)s->close_reason);
+    wv_write_span(w, s->close_text, len);
+    s->closes_left--;
+    s->close_due = now + CLOSE_REPEAT_NS;
+}
+
+/* Does what time alone demands. */
+static void tick(struct rift_session *s, uint64_t now)
+{
+    if (s->closed)
+        return;
+    if (rift_packet_exhausted(&s->packet)) {
+        rift_session_end(s, RIFT_CLOSE_NORMAL, "packet counter used up", true, false, now);
+        return;
+    }
+    if (now >= rift_add_ns(s->heard_ns, s->idle_timeout_ns)) {
+        rift_session_end(s, RIFT_CLOSE_TIMEOUT, "", false, true, now);
+        return;
+    }
+    if (s->join)
+        rift_join_tick(s->join, now);
+}
+
+int rift_session_send(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now, size_t *ret_len)
+{
+    if (capacity < RIFT_MTU_BYTES)
+        return -EINVAL;
+    tick(s, now);
+    struct wv_writer w;
+    wv_writer_init(&w, buffer + RIFT_HEADER_BYTES, RIFT_PAYLOAD_BYTES);
+    if (s->closed) {
+        fill_close(s, &w, now);
+    } else {
+        fill_input(s, &w, now);
+        fill_control(s, &w, now);
+        if (w.length == 0)
+            fill_video(s, &w, now);
+    }
+    if (w.length == 0)
+        return RIFT_SESSION_IDLE;
+    uint64_t counter;
+    size_t len = rift_packet_protect(&s->packet, buffer, w.length, &counter);
+    if (len == 0)
+        return RIFT_SESSION_IDLE;
+    rift_timing_sent(&s->timing, counter, now);
+    rift_pacer_charge(&s->pacer, len, now);
+    s->stats.packets_sent++;
+    s->stats.bytes_sent += len;
+    *ret_len = len;
+    return 0;
+}
+
+uint64_t rift_session_timeout(const struct rift_session *s)
+{
+    if (s->closed)
+        return s->closes_left ? s->close_due : RIFT_NEVER;
+    if (rift_packet_exhausted(&s->packet))
+        return 0;
+    uint64_t at = rift_add_ns(s->heard_ns, s->idle_timeout_ns);
+    at = rift_earlier(at, rift_timing_timeout(&s->timing));
+    at = rift_earlier(at, rift_control_tx_timeout(&s->control_tx, rift_timing_rto(&s->timing)));
+    if (s->control_rx.ack_due)
+        return 0;
+    if (s->role == RIFT_ROLE_CLIENT) {
+        at = rift_earlier(at, rift_input_tx_timeout(s->input_tx));
+        at = rift_earlier(at, rift_join_timeout(s->join));
+        return rift_earlier(at, s->feedback_due);
+    }
+    if (s->input_rx->ack_due || s->split->n_gone)
+        return 0;
+    at = rift_earlier(at, s->cursor_due);
+    uint64_t video = rift_split_timeout(s->split);
+    if (video != RIFT_NEVER)
+        at = rift_earlier(at, WV_MAX(video, rift_pacer_release(&s->pacer)));
+    return at;
+}
