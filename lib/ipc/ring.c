@@ -267,9 +267,10 @@ static int copy_header(const struct wv_ring_consumer *c, uint64_t latest, struct
     uint64_t sequence = latest >> 8;
     if (atomic_load(&slot->state) != sequence)
         return atomic_load(&c->control->latest) != latest ? WV_RING_EMPTY : WV_RING_BAD;
+    /* From here on an honest producer leaves the slot alone (its state may still blink to 0 and back). */
     memcpy(ret, &slot->header, sizeof(*ret));
     compiler_fence(); /* the copy is what is checked and used, never the shared bytes again */
-    if (atomic_load(&slot->state) != sequence || !header_checks_out(ret, sequence, c->slot_bytes))
+    if (!header_checks_out(ret, sequence, c->slot_bytes))
         return WV_RING_BAD;
     return 0;
 }
