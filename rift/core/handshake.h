@@ -43,11 +43,18 @@ int rift_initiator_new(struct rift_initiator **ret, const uint8_t static_secret[
                        size_t payload_len, uint64_t now, uint64_t time_limit_ns);
 struct rift_initiator *rift_initiator_free(struct rift_initiator *h);
 
-/* Next datagram due at NOW: 0, RIFT_HANDSHAKE_PENDING, _TIMEOUT or _WRONG_KEY. Retransmits at 100 ms,
- * doubling up to 1 s. After FINISH was sent it goes on repeating it until rift_initiator_free(). */
+/* Next datagram due at NOW: 0, RIFT_HANDSHAKE_PENDING, _TIMEOUT or _WRONG_KEY; -EMSGSIZE when CAPACITY is
+ * too small (RIFT_MTU_BYTES always suffices). Retransmits at 100 ms, doubling up to 1 s. After FINISH was
+ * sent it goes on repeating it until rift_initiator_free(); the time limit covers this too, so free it once
+ * the session has received a packet. */
 int rift_initiator_send(struct rift_initiator *h, uint8_t *buffer, size_t capacity, uint64_t now,
                         size_t *ret_len);
+
+/* Takes any datagram: 0 when it changed something, RIFT_HANDSHAKE_PENDING when it was ignored (forged, not
+ * for us, too late), RIFT_HANDSHAKE_WRONG_KEY. A forged datagram never ends the handshake. */
 int rift_initiator_receive(struct rift_initiator *h, const uint8_t *datagram, size_t len, uint64_t now);
+
+/* Absolute time of the next call of rift_initiator_send(). */
 uint64_t rift_initiator_timeout(const struct rift_initiator *h);
 
 /* After message 2 was accepted: fills role, ids and keys of RET_CONFIG and the host's key. Returns 0 or
@@ -72,23 +79,31 @@ struct rift_responder_question {
 
 struct rift_responder_stats {
     uint64_t started, cookies_sent, finished, refused, expired, malformed;
+    uint64_t dropped; /* well-formed, but no room or not for an association that waits for it */
     size_t half_open;
 };
 
-/* SECRET keys the cookies (random, 32 bytes). At most MAX_HALF_OPEN associations (older ones than 10 s
- * expire); from half of that on, INIT without a valid cookie is answered by COOKIE and leaves no state. */
+/* SECRET keys the cookies (random, 32 bytes). At most MAX_HALF_OPEN associations (1..65535; older ones than
+ * 10 s expire); from half of that on, INIT without a valid cookie is answered by COOKIE and leaves no state.
+ * With all of them taken, one whose client was answered but silent for 2 s makes room. Returns 0, -ENOMEM,
+ * -EINVAL. */
 int rift_responder_new(struct rift_responder **ret, const uint8_t secret[32], size_t max_half_open,
                        uint64_t now);
 struct rift_responder *rift_responder_free(struct rift_responder *r);
 
-/* Takes a handshake datagram from ADDRESS. LOCAL_ID is a free session id to use should an association begin.
- * Returns 0 with a question in RET_QUESTION, or RIFT_HANDSHAKE_PENDING (nothing to ask; a reply may wait in
- * rift_responder_send). Never answers with more bytes than it received. */
+/* Takes a handshake datagram from ADDRESS. LOCAL_ID is a free session id to use should an association begin;
+ * an INIT is dropped when it belongs to another association already, so draw it anew (at random) for each
+ * call. Returns 0 with a question in RET_QUESTION, or RIFT_HANDSHAKE_PENDING (nothing to ask; a reply may
+ * wait in rift_responder_send). Never answers with more bytes than it received. Message 1 is asked again,
+ * with a new token, when the client repeats it and 250 ms have passed without an answer (the key holder was
+ * restarted); message 3 likewise, with the same token. */
 int rift_responder_receive(struct rift_responder *r, const uint8_t address[RIFT_ADDRESS_BYTES],
                            const uint8_t *datagram, size_t len, uint32_t local_id, uint64_t now,
                            struct rift_responder_question *ret_question);
 
-/* The key holder's answer to step 1: Noise message 2. Returns 0 or -ENOENT (expired). */
+/* The key holder's answer to step 1: Noise message 2. Its payload is empty or, better, the 4 bytes of the
+ * question's local_id (u32, little-endian), which the initiator then checks. Returns 0, -ENOENT (expired, or
+ * asked again since), -EMSGSIZE. */
 int rift_responder_answer(struct rift_responder *r, uint64_t token, const uint8_t *message, size_t len,
                           uint64_t now);
 
@@ -99,10 +114,12 @@ int rift_responder_complete(struct rift_responder *r, uint64_t token, const uint
                             const uint8_t key_receive[32], uint64_t now,
                             struct rift_session_config *ret_config, uint8_t ret_address[RIFT_ADDRESS_BYTES]);
 
-/* The key holder refused (forged, malformed): forgets the association. */
+/* The key holder refused (forged, malformed): forgets the association. Nothing happens when the question was
+ * answered before. */
 void rift_responder_refuse(struct rift_responder *r, uint64_t token);
 
-/* Next reply datagram and where to: 0 or RIFT_HANDSHAKE_PENDING. */
+/* Next reply datagram and where to: 0, RIFT_HANDSHAKE_PENDING, or -EMSGSIZE when CAPACITY is too small
+ * (RIFT_MTU_BYTES always suffices). */
 int rift_responder_send(struct rift_responder *r, uint8_t *buffer, size_t capacity, uint64_t now,
                         uint8_t ret_address[RIFT_ADDRESS_BYTES], size_t *ret_len);
 
