@@ -67,6 +67,9 @@ int rift_responder_new(struct rift_responder **ret, const uint8_t secret[32], si
     if (!r)
         return -ENOMEM;
     memcpy(r->secret, secret, sizeof r->secret);
+    /* Random, so that the tokens of a restarted transport are not those the key holder still remembers. */
+    randombytes_buf(&r->serial, sizeof r->serial);
+    r->serial >>= 17;
     r->next_expiry = UINT64_MAX;
     r->count = max_half_open;
     *ret = r;

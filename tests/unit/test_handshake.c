@@ -57,15 +57,21 @@ START_TEST(pauses_double_up_to_a_second)
     ck_assert_uint_eq(rift_initiator_timeout(h), START + TIME_LIMIT);
     ck_assert_int_eq(rift_initiator_send(h, next.bytes, sizeof next.bytes, START + TIME_LIMIT, &next.len),
                      RIFT_HANDSHAKE_TIMEOUT);
+    /* A RESPONSE after the end is too late. */
+    give_host(home, &first, START + 4500 * MS);
+    next = host_answer_to(home, START + 4500 * MS);
+    ck_assert_int_eq(give_client(h, &next, START + TIME_LIMIT), RIFT_HANDSHAKE_PENDING);
+    ck_assert_int_eq(give_client(h, &next, START + TIME_LIMIT - 1), 0);
     rift_initiator_free(h);
 
-    h = run_to_finish(7, START, d);
-    ck_assert_uint_eq(rift_initiator_timeout(h), START + 100 * MS);
-    next = client_send(h, START + 100 * MS);
+    h = run_to_finish(8, START + 4500 * MS, d);
+    ck_assert_uint_eq(rift_initiator_timeout(h), START + 4600 * MS);
+    next = client_send(h, START + 4600 * MS);
     ck_assert_uint_eq(next.len, d[2].len);
     ck_assert_mem_eq(next.bytes, d[2].bytes, d[2].len);
-    ck_assert_int_eq(rift_initiator_send(h, next.bytes, sizeof next.bytes, START + TIME_LIMIT, &next.len),
-                     RIFT_HANDSHAKE_TIMEOUT);
+    ck_assert_int_eq(
+        rift_initiator_send(h, next.bytes, sizeof next.bytes, START + 4500 * MS + TIME_LIMIT, &next.len),
+        RIFT_HANDSHAKE_TIMEOUT);
     rift_initiator_free(h);
 }
 END_TEST

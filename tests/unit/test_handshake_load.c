@@ -317,6 +317,19 @@ START_TEST(a_lost_question_is_asked_again)
 }
 END_TEST
 
+/* A transport that was restarted must not ask with the tokens of its predecessor. */
+START_TEST(tokens_differ_between_lives)
+{
+    struct datagram d = init_of(7, START);
+    ck_assert_int_eq(give_host(home, &d, START), 0);
+    uint64_t token = host.last_question.token;
+    host_fini(&host);
+    host_init(&host, 8, START);
+    ck_assert_int_eq(give_host(home, &d, START), 0);
+    ck_assert_uint_ne(host.last_question.token, token);
+}
+END_TEST
+
 START_TEST(a_refused_association_is_forgotten)
 {
     struct datagram d[3];
@@ -402,6 +415,7 @@ int main(void)
     tcase_add_test(t, an_id_in_use_is_not_given_again);
     tcase_add_test(t, the_address_of_finish_counts_once_proven);
     tcase_add_test(t, a_lost_question_is_asked_again);
+    tcase_add_test(t, tokens_differ_between_lives);
     tcase_add_test(t, a_refused_association_is_forgotten);
     tcase_add_test(t, an_answer_after_the_end_finds_nothing);
     tcase_add_test(t, a_flood_stays_within_memory_and_bytes);
