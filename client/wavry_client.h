@@ -102,6 +102,7 @@ struct wv_client_stats {
     enum wv_client_state state;
     uint64_t connects; /* sessions that came to life */
     uint64_t frames_received, frames_decoded, frames_shown, frames_skipped, decode_errors;
+    uint64_t control_errors; /* control messages that made no sense */
     uint64_t frames_lost;    /* given up by the protocol */
     uint64_t connected_ns;   /* time with a living session */
     uint64_t bytes_received; /* UDP payload */

@@ -1,0 +1,41 @@
+/* The client's UDP socket: name to addresses, one connected socket, datagrams in and out in batches. Knows
+ * nothing of what the datagrams mean. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define WV_LINK_BATCH          32
+#define WV_LINK_DATAGRAM_BYTES 2048 /* larger ones are cut, and then refused by whoever reads them */
+
+struct wv_link;
+
+int wv_link_new(struct wv_link **ret, const char *host, uint16_t port);
+struct wv_link *wv_link_free(struct wv_link *l);
+
+/* Resolves the name (this may block for as long as the resolver takes: call it only while nothing runs).
+ * Returns 0 or -ENOENT. */
+int wv_link_resolve(struct wv_link *l);
+
+/* Closes the socket and opens one to the next of the addresses, in turn. Returns the descriptor (owned by the
+ * link) or a negative errno. */
+int wv_link_open_next(struct wv_link *l);
+void wv_link_close(struct wv_link *l);
+size_t wv_link_n_addresses(const struct wv_link *l);
+
+/* "192.0.2.1:4820" of the open socket; the name before. */
+const char *wv_link_text(const struct wv_link *l);
+
+/* Takes up to WV_LINK_BATCH datagrams. Returns their number (0: none wait) or a negative errno of the path,
+ * as -ECONNREFUSED: nobody listens there. */
+int wv_link_receive(struct wv_link *l);
+/* Datagram I of the last batch; valid until the next wv_link_receive(). Writable: it is decrypted in place.
+ */
+uint8_t *wv_link_datagram(struct wv_link *l, int i, size_t *ret_len);
+
+/* Room for the next datagram to send (RIFT_MTU_BYTES at least), and its end: it leaves with the batch. */
+uint8_t *wv_link_reserve(struct wv_link *l, size_t *ret_capacity);
+void wv_link_commit(struct wv_link *l, size_t len);
+/* Hands all committed datagrams to the kernel. Returns 0 or a negative errno of the path; what the kernel
+ * does not take is dropped, as on any network. */
+int wv_link_flush(struct wv_link *l);

@@ -1,0 +1,41 @@
+/* Who we are and whom we trust, in files of a person: the identity (a secret, 0600) and known_hosts (which
+ * key which address showed). Never repairs, replaces or ignores a file that looks wrong: it says so. */
+#pragma once
+
+#include "rift/crypto/identity.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WV_TRUST_TEXT_BYTES 1024 /* room for any message of this module, with its NUL */
+
+/* Writes "$XDG_CONFIG_HOME/wavry/NAME" (or ~/.config/wavry/NAME) to RET. Returns 0, -ENOENT (no home known),
+ * -ENAMETOOLONG. */
+int wv_trust_path(const char *name, char *ret, size_t capacity);
+
+/* Reads the identity at PATH; makes it (with its folders, 0700) when there is none. Two programs that start
+ * together end up with the same one. Returns 0 or a negative errno with a sentence in RET_MESSAGE
+ * (WV_TRUST_TEXT_BYTES): -EACCES for wrong owner or permissions, -EINVAL for a file that is no identity. */
+int wv_identity_load(const char *path, struct rift_identity *ret_identity, char *ret_message);
+
+enum {
+    WV_KNOWN_NEW = 1,     /* the address isn't in the file */
+    WV_KNOWN_CHANGED = 2, /* the address is there with another key */
+};
+
+/* Looks ADDRESS ("host:port", compared without case) up in the file at PATH and compares with KEY. Returns 0
+ * when it is the same, WV_KNOWN_NEW (also when there is no file), WV_KNOWN_CHANGED with the line number in
+ * RET_LINE and the old key in RET_OLD, or a negative errno with a sentence in RET_MESSAGE. */
+int wv_known_hosts_check(const char *path, const char *address, const uint8_t key[32], unsigned *ret_line,
+                         uint8_t ret_old[32], char *ret_message);
+
+/* Appends ADDRESS and KEY. Returns 0 or a negative errno with a sentence in RET_MESSAGE. */
+int wv_known_hosts_add(const char *path, const char *address, const uint8_t key[32], char *ret_message);
+
+/* "host:port" or "[v6]:port": what known_hosts and messages call a host. Returns 0 or -ENAMETOOLONG. */
+int wv_host_format(const char *host, uint16_t port, char *ret, size_t capacity);
+
+/* Reads HOST, HOST:PORT, [V6], [V6]:PORT or a bare IPv6 address. PORT stays untouched when there is none.
+ * Returns 0 or -EINVAL. */
+int wv_host_parse(const char *text, char *ret_host, size_t capacity, uint16_t *ret_port);
