@@ -1,7 +1,7 @@
 /* What an encoder setting costs and gives: time per picture on scrolling text (p50, p99), bytes per picture
- * against the budget, and how fast a still page sharpens. One JSON line per setting. Without arguments it goes
- * through presets and thread counts; an argument "preset,threads[,vbv_percent[,qp_min[,options]]]" measures
- * that one. */
+ * against the budget, and how fast a still page sharpens. One JSON line per setting. Without arguments it
+ * goes through presets and thread counts; an argument "preset,threads[,vbv_percent[,qp_min[,options]]]"
+ * measures that one. */
 #include "lib/base/util.h"
 #include "services/encoder/x264.h"
 #include "tests/unit/encoder_kit.h"
@@ -95,7 +95,8 @@ static void bench_scroll(const struct setting *s, struct kit_decoder *decoder)
         if (decoder && kit_decode(decoder, &au, &seen) == 1 && i >= WARM_UP && i % 20 == 0)
             ssim += kit_ssim(&seen, &pages[page]) / (FRAMES / 20);
     }
-    printf("\"scroll\":{\"encode_us\":{\"p50\":%u,\"p99\":%u},\"bytes\":{\"mean\":%llu,\"p99\":%u},\"ssim\":%.4f}",
+    printf("\"scroll\":{\"encode_us\":{\"p50\":%u,\"p99\":%u},\"bytes\":{\"mean\":%llu,\"p99\":%u},\"ssim\":%"
+           ".4f}",
            quantile(us, FRAMES, 0.5), quantile(us, FRAMES, 0.99), (unsigned long long)(total / FRAMES),
            quantile(bytes, FRAMES, 0.99), ssim);
     for (uint32_t i = 0; i < PAGES; i++)

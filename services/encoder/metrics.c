@@ -1,0 +1,31 @@
+/* See metrics.h. */
+#include "services/encoder/metrics.h"
+
+const struct wv_metric wv_encoder_metrics[WV_ENCODER_N_METRICS] = {
+    [WV_ENCODER_RAW_WAIT_US] = {"raw_wait_us", "us", WV_METRIC_HISTOGRAM,
+                                "From a picture's publication in the raw ring to the encoder holding it."},
+    [WV_ENCODER_ENCODE_US] = {"encode_us", "us", WV_METRIC_HISTOGRAM,
+                              "From the start of encoding to the complete access unit."},
+    [WV_ENCODER_DAMAGE_TO_AU_US] = {"damage_to_au_us", "us", WV_METRIC_HISTOGRAM,
+                                    "From the change on the display to its access unit in the ring."},
+    [WV_ENCODER_AU_BYTES] = {"au_bytes", "bytes", WV_METRIC_HISTOGRAM, "Size of an access unit."},
+    [WV_ENCODER_FRAMES] = {"frames_encoded_total", "frames", WV_METRIC_COUNTER,
+                           "Access units put into the ring, refinements included."},
+    [WV_ENCODER_KEYFRAMES] = {"keyframes_total", "frames", WV_METRIC_COUNTER, "Keyframes among them."},
+    [WV_ENCODER_REFINE_FRAMES] = {"refine_frames_total", "frames", WV_METRIC_COUNTER,
+                                  "Refinements of a still picture among them."},
+    [WV_ENCODER_BYTES] = {"bytes_total", "bytes", WV_METRIC_COUNTER, "Bytes of all access units."},
+    [WV_ENCODER_KEYFRAME_REQUESTS] = {"keyframe_requests_total", "requests", WV_METRIC_COUNTER,
+                                      "Keyframes that transport asked for, also those answered already."},
+    [WV_ENCODER_AU_RING_FULL] = {"au_ring_full_total", "frames", WV_METRIC_COUNTER,
+                                 "Access units that had to wait because transport did not read."},
+    [WV_ENCODER_RING_BAD] = {"ring_bad_total", "frames", WV_METRIC_COUNTER,
+                             "Raw pictures refused because their header did not check out."},
+    [WV_ENCODER_ERRORS] = {"encoder_errors_total", "errors", WV_METRIC_COUNTER,
+                           "Failures of the encoder, each followed by a new one."},
+    [WV_ENCODER_BITRATE] = {"bitrate_bps", "bit/s", WV_METRIC_GAUGE, "Target of the rate control."},
+    [WV_ENCODER_FPS] = {"max_fps", "fps", WV_METRIC_GAUGE, "Frame rate that the bitrate is divided by."},
+    [WV_ENCODER_VIEWERS] = {"viewers", "", WV_METRIC_GAUGE, "How many clients watch."},
+    [WV_ENCODER_WIDTH] = {"width", "pixels", WV_METRIC_GAUGE, "Width of the encoded picture."},
+    [WV_ENCODER_HEIGHT] = {"height", "pixels", WV_METRIC_GAUGE, "Height of the encoded picture."},
+};
