@@ -1,0 +1,42 @@
+/* The list of keys that may connect: parsing, searching, changing, and its text form. Pure; wv_peers_file.h
+ * keeps it on disk. */
+#pragma once
+
+#include "rift/crypto/identity.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WV_PEERS_MAX            1024
+#define WV_PEERS_FILE_MAX_BYTES (256u << 10)
+#define WV_PEER_NAME_BYTES      64 /* with the NUL */
+
+struct wv_peers; /* opaque: the lines of the file in order, so that a rewrite loses nothing */
+
+/* A line that is not a key with a name, a comment or blank was found. It grants nothing and stays in the
+ * text. */
+typedef void (*wv_peers_bad_line_fn)(void *userdata, unsigned line, const char *why);
+
+/* Parses TEXT ("KEY name..." a line, '#' begins a comment line). BAD_LINE may be NULL. Returns 0, -ENOMEM,
+ * -EFBIG (more than WV_PEERS_MAX keys or WV_PEERS_FILE_MAX_BYTES). */
+int wv_peers_parse(struct wv_peers **ret, const char *text, size_t len, wv_peers_bad_line_fn bad_line,
+                   void *userdata);
+struct wv_peers *wv_peers_free(struct wv_peers *p);
+
+size_t wv_peers_count(const struct wv_peers *p);
+/* The I-th key in the order of the file; its name is never empty. */
+const uint8_t *wv_peers_key(const struct wv_peers *p, size_t i, const char **ret_name);
+/* The name of KEY (in P's memory), NULL when it isn't known. */
+const char *wv_peers_find(const struct wv_peers *p, const uint8_t key[32]);
+
+/* Adds KEY or renames it. Returns 0, -EINVAL (a name that is too long or not printable UTF-8 in one line),
+ * -ENOSPC, -ENOMEM. An empty name becomes "unnamed". */
+int wv_peers_add(struct wv_peers *p, const uint8_t key[32], const char *name);
+/* Removes every line of KEY. Returns 0 or -ENOENT. */
+int wv_peers_remove(struct wv_peers *p, const uint8_t key[32]);
+/* The file's text, malloc'ed. Returns 0 or -ENOMEM. */
+int wv_peers_format(const struct wv_peers *p, char **ret_text, size_t *ret_len);
+
+/* Whether TEXT of LEN bytes is valid UTF-8 without control characters. */
+bool wv_text_is_printable(const char *text, size_t len);

@@ -1,0 +1,232 @@
+/* Keeps input events until the input stage has injected them. Must never drop a release while its session
+ * controls: a key that stays down is worse than a key press that is lost. */
+#include "services/transport/input_relay.h"
+
+#include "lib/base/util.h"
+
+#include <errno.h>
+
+#define NEVER       UINT64_MAX
+#define BACKOFF_MAX (500 * WV_NS_PER_MS)
+
+struct entry {
+    uint32_t seq;
+    struct rift_input_event event;
+    uint64_t since;
+};
+
+struct wv_relay {
+    uint32_t controller;
+    uint32_t highest_sent, highest_done;
+    struct entry entries[WV_RELAY_EVENTS]; /* a ring, by rising seq */
+    size_t head, count;
+    size_t sent;       /* so many of the oldest were sent and wait for an acknowledgement */
+    uint64_t round_ns; /* when the wait of the oldest began */
+    uint64_t backoff_ns;
+    uint64_t retry_at; /* not before then: nobody was there; 0: no such wait */
+    uint32_t release;
+    uint64_t release_at, release_until;
+    struct wv_relay_stats stats;
+};
+
+int wv_relay_new(struct wv_relay **ret)
+{
+    struct wv_relay *r = calloc(1, sizeof *r);
+    if (!r)
+        return -ENOMEM;
+    *ret = r;
+    return 0;
+}
+
+struct wv_relay *wv_relay_free(struct wv_relay *r)
+{
+    free(r);
+    return NULL;
+}
+
+static struct entry *at(struct wv_relay *r, size_t i)
+{
+    return &r->entries[(r->head + i) % WV_RELAY_EVENTS];
+}
+
+static bool is_release(const struct rift_input_event *e)
+{
+    if (e->kind == RIFT_INPUT_KEY || e->kind == RIFT_INPUT_BUTTON)
+        return !e->down;
+    return e->kind == RIFT_INPUT_RELEASE_ALL;
+}
+
+static void restart_wait(struct wv_relay *r, uint64_t now)
+{
+    r->round_ns = now;
+    r->backoff_ns = WV_RELAY_UNACKED_NS;
+}
+
+void wv_relay_set_controller(struct wv_relay *r, uint32_t session, uint64_t now)
+{
+    if (session == r->controller)
+        return;
+    if (r->controller) {
+        r->release = r->controller;
+        r->release_at = now;
+        r->release_until = now + WV_RELAY_RELEASE_NS;
+    }
+    r->controller = session;
+    r->head = r->count = r->sent = 0;
+    r->highest_sent = r->highest_done = 0;
+    r->retry_at = 0;
+}
+
+uint32_t wv_relay_controller(const struct wv_relay *r)
+{
+    return r->controller;
+}
+
+/* Drops at most LIMIT of the first N entries, releases never. */
+static void drop_first(struct wv_relay *r, size_t n, size_t limit, uint64_t *counter)
+{
+    size_t first = n, dropped = 0, sent_dropped = 0;
+    /* From the back, so that what is kept moves up to the younger entries. */
+    for (size_t i = n; i-- > 0;) {
+        if (dropped < limit && !is_release(&at(r, i)->event)) {
+            dropped++;
+            sent_dropped += i < r->sent;
+        } else {
+            *at(r, --first) = *at(r, i);
+        }
+    }
+    r->head = (r->head + first) % WV_RELAY_EVENTS;
+    r->count -= first;
+    r->sent -= sent_dropped;
+    *counter += dropped;
+}
+
+static void drop_stale(struct wv_relay *r, uint64_t now)
+{
+    size_t old = 0;
+    while (old < r->count && now - at(r, old)->since > WV_RELAY_STALE_NS)
+        old++;
+    if (old)
+        drop_first(r, old, old, &r->stats.dropped_stale);
+}
+
+static void make_room(struct wv_relay *r)
+{
+    size_t oldest = 0;
+    while (oldest < r->count && is_release(&at(r, oldest)->event))
+        oldest++;
+    if (oldest < r->count) {
+        drop_first(r, oldest + 1, 1, &r->stats.dropped_full);
+        return;
+    }
+    /* Nothing but releases: one that lets go of everything stands for all of them. */
+    struct entry *last = at(r, r->count - 1);
+    last->event = (struct rift_input_event){.kind = RIFT_INPUT_RELEASE_ALL, .time_us = last->event.time_us};
+    r->stats.dropped_full += r->count - 1;
+    r->head = (r->head + r->count - 1) % WV_RELAY_EVENTS;
+    r->count = 1;
+    r->sent = 0;
+}
+
+void wv_relay_push(struct wv_relay *r, uint32_t seq, const struct rift_input_event *event, uint64_t now)
+{
+    if (!r->controller)
+        return;
+    if (r->count == WV_RELAY_EVENTS)
+        make_room(r);
+    *at(r, r->count++) = (struct entry){.seq = seq, .event = *event, .since = now};
+    r->stats.pushed++;
+}
+
+uint32_t wv_relay_release(struct wv_relay *r, uint64_t now)
+{
+    if (r->release && now >= r->release_until)
+        r->release = 0;
+    return r->release && now >= r->release_at ? r->release : 0;
+}
+
+void wv_relay_release_sent(struct wv_relay *r, bool sent, uint64_t now)
+{
+    if (sent)
+        r->release = 0;
+    r->release_at = now + WV_RELAY_UNSENT_NS;
+}
+
+size_t wv_relay_take(struct wv_relay *r, uint64_t now, struct rift_input_event ret_events[WV_RELAY_BATCH],
+                     uint32_t *ret_first_seq)
+{
+    drop_stale(r, now);
+    if (r->sent && now - r->round_ns >= r->backoff_ns) {
+        r->stats.resent += r->sent;
+        r->sent = 0;
+        r->round_ns = now;
+        r->backoff_ns = WV_MIN(2 * r->backoff_ns, BACKOFF_MAX);
+    }
+    if (r->sent == r->count || now < r->retry_at)
+        return 0;
+    size_t n = 0;
+    *ret_first_seq = at(r, r->sent)->seq;
+    while (n < WV_RELAY_BATCH && r->sent + n < r->count && at(r, r->sent + n)->seq == *ret_first_seq + n) {
+        ret_events[n] = at(r, r->sent + n)->event;
+        n++;
+    }
+    return n;
+}
+
+void wv_relay_sent(struct wv_relay *r, size_t n, bool sent, uint64_t now)
+{
+    if (!sent) {
+        bool young = r->count && now - at(r, r->count - 1)->since <= WV_RELAY_STALE_NS;
+        r->retry_at = now + (young ? WV_RELAY_UNSENT_NS : WV_RELAY_SLOW_NS);
+        return;
+    }
+    r->retry_at = 0;
+    if (r->sent == 0 && r->round_ns != now)
+        restart_wait(r, now);
+    r->sent += n;
+    if (r->sent && (int32_t)(at(r, r->sent - 1)->seq - r->highest_sent) > 0)
+        r->highest_sent = at(r, r->sent - 1)->seq;
+}
+
+void wv_relay_done(struct wv_relay *r, uint32_t session, uint32_t seq, uint64_t now)
+{
+    if (session != r->controller || !session)
+        return; /* of a session that is over: expected */
+    if ((int32_t)(seq - r->highest_sent) > 0) {
+        r->stats.bad_acks++;
+        return;
+    }
+    if ((int32_t)(seq - r->highest_done) > 0)
+        r->highest_done = seq;
+    while (r->count && (int32_t)(seq - at(r, 0)->seq) >= 0) {
+        r->head = (r->head + 1) % WV_RELAY_EVENTS;
+        r->count--;
+        r->sent -= r->sent > 0;
+        restart_wait(r, now);
+    }
+}
+
+uint64_t wv_relay_timeout(const struct wv_relay *r)
+{
+    uint64_t release = r->release ? r->release_at : NEVER, events = NEVER;
+    if (r->sent < r->count)
+        events = r->retry_at;
+    if (r->sent) {
+        uint64_t again = WV_MAX(r->round_ns + r->backoff_ns, r->retry_at);
+        events = WV_MIN(events, again);
+    }
+    return WV_MIN(release, events);
+}
+
+uint32_t wv_relay_shown(const struct wv_relay *r, uint32_t seq)
+{
+    /* The page that capture reads may still hold the number of an earlier session until the first event of
+     * this one was injected. */
+    bool possible = r->controller && r->highest_done && (int32_t)(seq - r->highest_sent) <= 0;
+    return possible ? seq : 0;
+}
+
+void wv_relay_get_stats(const struct wv_relay *r, struct wv_relay_stats *ret)
+{
+    *ret = r->stats;
+}

@@ -1,0 +1,60 @@
+/* The way of input events from the controlling session to the input stage: what is kept until it is known to
+ * be injected, when it is sent again, and what grows too old to be used. Pure, on virtual time: no bus, no
+ * clock. */
+#pragma once
+
+#include "rift/core/session.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WV_RELAY_EVENTS     1024 /* kept at most */
+#define WV_RELAY_BATCH      64   /* events of one message */
+#define WV_RELAY_UNACKED_NS UINT64_C(50000000)
+#define WV_RELAY_STALE_NS   UINT64_C(200000000)
+#define WV_RELAY_UNSENT_NS  UINT64_C(10000000)  /* nobody at the other end: next try */
+#define WV_RELAY_SLOW_NS    UINT64_C(250000000) /* the same, when only old releases wait */
+#define WV_RELAY_RELEASE_NS                                                                                  \
+    UINT64_C(2000000000) /* a release is tried this long; a new input stage lets go anyway */
+
+struct wv_relay;
+
+struct wv_relay_stats {
+    uint64_t pushed, dropped_stale, dropped_full, resent, bad_acks;
+};
+
+int wv_relay_new(struct wv_relay **ret);
+struct wv_relay *wv_relay_free(struct wv_relay *r);
+
+/* SESSION controls from now on (0: nobody); it must be a number never used before. What the earlier one left
+ * is dropped, and its release becomes due. */
+void wv_relay_set_controller(struct wv_relay *r, uint32_t session, uint64_t now);
+uint32_t wv_relay_controller(const struct wv_relay *r);
+
+/* Takes the next event of the controller; SEQ rises. The oldest that isn't a release makes room when all is
+ * full. */
+void wv_relay_push(struct wv_relay *r, uint32_t seq, const struct rift_input_event *event, uint64_t now);
+
+/* The session whose release must be sent now, before any batch; 0: none. */
+uint32_t wv_relay_release(struct wv_relay *r, uint64_t now);
+void wv_relay_release_sent(struct wv_relay *r, bool sent, uint64_t now);
+
+/* The next events to send now, with consecutive sequence numbers from RET_FIRST_SEQ on, at most
+ * WV_RELAY_BATCH. Returns how many; call again after wv_relay_sent() until 0. */
+size_t wv_relay_take(struct wv_relay *r, uint64_t now, struct rift_input_event ret_events[WV_RELAY_BATCH],
+                     uint32_t *ret_first_seq);
+/* The N events of the last wv_relay_take() were sent, or nobody was there to take them. */
+void wv_relay_sent(struct wv_relay *r, size_t n, bool sent, uint64_t now);
+
+/* The input stage says that everything of SESSION up to SEQ is done. Numbers never sent are ignored and
+ * counted. */
+void wv_relay_done(struct wv_relay *r, uint32_t session, uint32_t seq, uint64_t now);
+
+/* Time of the next wv_relay_release() or wv_relay_take() that can have something; UINT64_MAX: none. */
+uint64_t wv_relay_timeout(const struct wv_relay *r);
+
+/* SEQ that a picture claims to show, when it can be one of the controller's; else 0. */
+uint32_t wv_relay_shown(const struct wv_relay *r, uint32_t seq);
+
+void wv_relay_get_stats(const struct wv_relay *r, struct wv_relay_stats *ret);

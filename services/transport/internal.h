@@ -1,0 +1,171 @@
+/* What the modules of the transport share. Nothing outside services/transport includes this. */
+#pragma once
+
+#include "lib/ipc/au_ring.h"
+#include "lib/ipc/session_page.h"
+#include "rift/core/handshake.h"
+#include "services/transport/input_relay.h"
+#include "services/transport/metrics.h"
+#include "services/transport/peer_messages.h"
+#include "services/transport/transport.h"
+#include "services/transport/udp.h"
+
+#define SLOTS             64 /* sessions that live, and as many again that are saying goodbye */
+#define HALF_OPEN_MAX     64
+#define TICK_NS           UINT64_C(250000000)
+#define CURSOR_SIDE_MAX   256
+#define NEVER             UINT64_MAX
+#define KEY_BYTES         32
+#define SHAPE_BYTES_LIMIT (RIFT_CONTROL_MAX_BYTES - 64) /* pixels of a shape that fit one control message */
+
+struct session {
+    struct rift_session *rift; /* NULL: the slot is free */
+    bool closing;              /* not served any more, only says goodbye until GOODBYE_UNTIL */
+    uint64_t goodbye_until;
+    uint32_t id;     /* the local id of its datagrams */
+    uint64_t number; /* rises with every session: who came first */
+    uint8_t peer_key[KEY_BYTES];
+    char name[WV_PEER_TEXT_BYTES];
+    struct wv_client_hello hello;
+    struct wv_address address;
+    bool heard;               /* HIGHEST_COUNTER is of a real packet */
+    uint64_t highest_counter; /* of authenticated datagrams */
+    uint64_t since_ns;
+
+    bool needs_keyframe; /* nothing else is of use to it */
+    uint64_t keyframe_sent_ns;
+    uint64_t frames_lost; /* as reported */
+
+    bool hello_due;
+    uint32_t shape_version; /* of the cursor image that it has */
+    uint64_t control_retry_at;
+
+    uint64_t input_events;
+    struct wv_client_report report;
+    struct rift_session_stats seen; /* already counted in the metrics */
+
+    uint64_t frame_popped_ns, frame_first_ns; /* of the frame that is on its way out; 0: none */
+    uint64_t frames_done;
+};
+
+struct media {
+    struct wv_au_consumer *ring;
+    bool more; /* the ring was left before it was empty */
+    uint64_t last_au_ns;
+    uint64_t targets_at, targets_sent_ns;      /* next and last time that the stages were told */
+    unsigned farewells;                        /* repetitions of "nobody watches" to go */
+    uint64_t encoder_away_ns, capture_away_ns; /* since when nobody is at the other end; 0: somebody is */
+    uint64_t keyframe_asked_ns;                /* 0: not asked since the last keyframe */
+    uint64_t keyframe_wanted_ns;               /* since when somebody needs one; 0: nobody */
+    uint16_t width, height;                    /* of the last picture, 0: none yet */
+    const char *notice;                        /* why there is no picture; "" */
+};
+
+struct cursor {
+    bool known;
+    struct rift_cursor position;
+    uint32_t version; /* of the shape: +1 when it changes; 0: none */
+    uint32_t shape_id, width, height, hot_x, hot_y;
+    uint64_t asked_ns;
+    uint8_t *pixels; /* CURSOR_SIDE_MAX squared */
+};
+
+struct wv_transport {
+    struct wv_transport_setup setup;
+    struct wv_transport_links links;
+    struct wv_metrics *metrics;
+    struct wv_udp *udp;
+    struct wv_loop_source *udp_source, *au_source, *timer;
+    struct wv_session_page *page;
+    struct rift_responder *responder;
+    struct rift_responder_stats responder_seen;
+    struct wv_relay *relay;
+    struct wv_relay_stats relay_seen;
+    struct media media;
+    struct cursor cursor;
+    struct session slots[SLOTS];
+    size_t n_live;
+    struct session *controller; /* NULL: nobody */
+    uint64_t numbers;
+    uint32_t control_number; /* of the last controlling session */
+    uint64_t next_tick, last_tick;
+    uint64_t bytes_at_tick;
+    size_t page_used;
+    bool draining, waits_writable;
+    char host_name[WV_PEER_TEXT_BYTES], status[128];
+    uint8_t *scratch; /* RIFT_CONTROL_MAX_BYTES, for packing */
+};
+
+/* ---- transport.c ---- */
+/* Does everything that is due: events, input, targets, datagrams, and the timer. */
+void transport_pump(struct wv_transport *t, uint64_t now);
+
+/* ---- sessions.c ---- */
+struct session_start {
+    const struct rift_session_config *config;
+    const struct wv_address *address;
+    const uint8_t *peer_key;
+    const char *name;
+    const struct wv_client_hello *hello;
+    bool authorized;
+};
+void session_begin(struct wv_transport *t, const struct session_start *start, uint64_t now);
+struct session *session_find(struct wv_transport *t, uint32_t id);
+uint32_t session_new_id(const struct wv_transport *t);
+static inline bool session_is_live(const struct session *s)
+{
+    return s->rift && !s->closing;
+}
+/* Stops serving S and says why to its client. */
+void session_close(struct wv_transport *t, struct session *s, enum rift_close_reason reason, const char *text,
+                   uint64_t now);
+void session_close_key(struct wv_transport *t, const uint8_t key[KEY_BYTES], enum rift_close_reason reason,
+                       const char *text, uint64_t now);
+/* Its client is gone or said goodbye: frees the slot. */
+void session_end(struct wv_transport *t, struct session *s, uint64_t now);
+/* Frees the slots of those that have said goodbye. */
+void sessions_reap(struct wv_transport *t, uint64_t now);
+/* Takes over what changed in rift's own counters. */
+void session_count(struct wv_transport *t, struct session *s);
+void sessions_publish(struct wv_transport *t);
+
+/* ---- handshake.c ---- */
+int handshake_init(struct wv_transport *t);
+void handshake_receive(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram,
+                       size_t len, uint64_t now);
+void handshake_send(struct wv_transport *t, uint64_t now);
+void handshake_count(struct wv_transport *t);
+int on_handshake_answer(void *userdata, const ProtobufCMessage *message, uint64_t now);
+int on_handshake_done(void *userdata, const ProtobufCMessage *message, uint64_t now);
+int on_handshake_refused(void *userdata, const ProtobufCMessage *message, uint64_t now);
+int on_key_revoked(void *userdata, const ProtobufCMessage *message, uint64_t now);
+
+/* ---- media.c ---- */
+int media_on_au(void *userdata, uint64_t now);
+void media_keyframe(struct wv_transport *t, struct session *s, uint64_t now);
+/* The number of viewers changed. */
+void media_viewers_changed(struct wv_transport *t, uint64_t now);
+/* Somebody acts: stages that came back unnoticed are told their targets now. */
+void media_stir(struct wv_transport *t, uint64_t now);
+void media_pump(struct wv_transport *t, uint64_t now);
+uint64_t media_timeout(const struct wv_transport *t);
+/* Why there is no picture; "" when there is one. */
+void media_judge(struct wv_transport *t, uint64_t now);
+void media_time_frames(struct wv_transport *t, uint64_t before, uint64_t after);
+
+/* ---- input.c ---- */
+void input_take(struct wv_transport *t, struct session *s, const struct rift_event *event, uint64_t now);
+void input_pump(struct wv_transport *t, uint64_t now);
+void input_count(struct wv_transport *t);
+/* Makes sure that somebody controls, if anybody may. */
+void input_choose_controller(struct wv_transport *t, uint64_t now);
+int on_input_done(void *userdata, const ProtobufCMessage *message, uint64_t now);
+
+/* ---- control.c ---- */
+void control_take(struct wv_transport *t, struct session *s, const uint8_t *data, size_t len, uint64_t now);
+/* Sends S what it doesn't know yet. */
+void control_pump(struct wv_transport *t, struct session *s, uint64_t now);
+void control_tell_all(struct wv_transport *t);
+void control_want_shape(struct wv_transport *t, uint64_t now);
+int on_cursor_moved(void *userdata, const ProtobufCMessage *message, uint64_t now);
+int on_cursor_shape(void *userdata, const ProtobufCMessage *message, uint64_t now);

@@ -1,0 +1,58 @@
+/* Unpacks clients' protobuf messages; see peer_messages.h. */
+#include "services/transport/peer_messages.h"
+
+#include "lib/base/util.h"
+#include "proto/rift.pb-c.h"
+
+#include <errno.h>
+
+#define HELLO_MAX_BYTES 512
+#define MINUTE_US       60000000u
+
+/* Copies TEXT; what a log line or a terminal could stumble over becomes '?'. */
+static void copy_text(const char *text, char ret[WV_PEER_TEXT_BYTES])
+{
+    size_t i = 0;
+    for (; text[i] && i + 1 < WV_PEER_TEXT_BYTES; i++)
+        ret[i] = text[i] >= 0x20 && text[i] < 0x7f && text[i] != '"' && text[i] != '\\' ? text[i] : '?';
+    ret[i] = 0;
+}
+
+int wv_client_hello_parse(const uint8_t *data, size_t len, struct wv_client_hello *ret)
+{
+    if (len > HELLO_MAX_BYTES)
+        return -EBADMSG;
+    Wavry__Rift__ClientHello *hello = wavry__rift__client_hello__unpack(NULL, len, data);
+    if (!hello)
+        return -EBADMSG;
+    copy_text(hello->software, ret->software);
+    copy_text(hello->device, ret->device);
+    ret->view_only = hello->view_only;
+    wavry__rift__client_hello__free_unpacked(hello, NULL);
+    return 0;
+}
+
+int wv_peer_control_parse(const uint8_t *data, size_t len, struct wv_client_report *ret)
+{
+    if (len > WV_PEER_CONTROL_MAX_BYTES)
+        return -EBADMSG;
+    Wavry__Rift__ControlMessage *message = wavry__rift__control_message__unpack(NULL, len, data);
+    if (!message)
+        return -EBADMSG;
+    int r = WV_PEER_OTHER;
+    if (message->kind_case == WAVRY__RIFT__CONTROL_MESSAGE__KIND_CLIENT_REPORT) {
+        const Wavry__Rift__ClientReport *m = message->client_report;
+        *ret = (struct wv_client_report){
+            .frames = m->frames,
+            .lost_frames = m->lost_frames,
+            .network_p50_us = WV_MIN(m->network_p50_us, MINUTE_US),
+            .decode_p50_us = WV_MIN(m->decode_p50_us, MINUTE_US),
+            .present_p50_us = WV_MIN(m->present_p50_us, MINUTE_US),
+            .glass_p50_us = WV_MIN(m->glass_p50_us, MINUTE_US),
+            .glass_p99_us = WV_MIN(m->glass_p99_us, MINUTE_US),
+        };
+        r = 0;
+    }
+    wavry__rift__control_message__free_unpacked(message, NULL);
+    return r;
+}

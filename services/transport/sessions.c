@@ -1,0 +1,231 @@
+/* The table of sessions: who is in, who says goodbye, and what the administrator sees of them. Must never
+ * serve a session whose key isn't authorized: such a one exists only to be told so. */
+#include "lib/base/log.h"
+#include "lib/base/util.h"
+#include "services/transport/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define GOODBYE_NS (500 * WV_NS_PER_MS)
+
+struct session *session_find(struct wv_transport *t, uint32_t id)
+{
+    for (size_t i = 0; i < SLOTS; i++)
+        if (t->slots[i].rift && t->slots[i].id == id)
+            return &t->slots[i];
+    return NULL;
+}
+
+uint32_t session_new_id(const struct wv_transport *t)
+{
+    uint32_t id = 0;
+    /* Never blocks so long after boot; should it fail, 0 is refused by every table. A chance equal costs the
+     * client one repetition. */
+    if (getrandom(&id, sizeof id, GRND_NONBLOCK) != sizeof id)
+        return 0;
+    return id;
+}
+
+/* A free slot, else that of the one that has been saying goodbye for longest. With at most half of the slots
+ * live there always is one. */
+static struct session *take_slot(struct wv_transport *t, uint64_t now)
+{
+    struct session *oldest = NULL;
+    for (size_t i = 0; i < SLOTS; i++) {
+        struct session *s = &t->slots[i];
+        if (!s->rift)
+            return s;
+        if (s->closing && (!oldest || s->goodbye_until < oldest->goodbye_until))
+            oldest = s;
+    }
+    if (oldest)
+        session_end(t, oldest, now);
+    return oldest;
+}
+
+static struct session *fill_slot(struct wv_transport *t, const struct session_start *start, uint64_t now)
+{
+    struct rift_session_config config = *start->config;
+    config.pacing_bps = t->setup.pacing_bps;
+    config.pacing_burst_bytes = t->setup.burst_bytes;
+    struct session *s = session_find(t, config.local_id) || !config.local_id ? NULL : take_slot(t, now);
+    struct rift_session *rift = NULL;
+    bool made = s && rift_session_new(&rift, &config, now) == 0;
+    explicit_bzero(&config, sizeof config);
+    if (!made)
+        return NULL;
+    *s = (struct session){.rift = rift,
+                          .id = start->config->local_id,
+                          .number = ++t->numbers,
+                          .hello = *start->hello,
+                          .address = *start->address,
+                          .since_ns = now,
+                          .needs_keyframe = true,
+                          .hello_due = true};
+    memcpy(s->peer_key, start->peer_key, sizeof s->peer_key);
+    snprintf(s->name, sizeof s->name, "%s", start->name);
+    return s;
+}
+
+static void say_goodbye(struct session *s, enum rift_close_reason reason, const char *text, uint64_t now)
+{
+    s->closing = true;
+    s->goodbye_until = now + GOODBYE_NS;
+    rift_session_close(s->rift, reason, text, now);
+}
+
+void session_begin(struct wv_transport *t, const struct session_start *start, uint64_t now)
+{
+    char address[WV_ADDRESS_TEXT_BYTES];
+    wv_address_format(start->address, address);
+    if (start->authorized) /* one client, one session: the new one is what it wants */
+        session_close_key(t, start->peer_key, RIFT_CLOSE_REPLACED, "connected anew", now);
+    struct session *s = fill_slot(t, start, now);
+    if (!s) {
+        wv_warning("a session could not be made", "address=%s", address);
+        return;
+    }
+    if (!start->authorized) {
+        wv_metric_add(t->metrics, WV_T_HANDSHAKES_UNKNOWN_KEY, 1);
+        say_goodbye(s, RIFT_CLOSE_UNAUTHORIZED,
+                    "the host does not know this key; there, run: wavryctl authorize KEY NAME", now);
+        wv_notice("turned away a client with an unknown key", "address=%s device=\"%s\"", address,
+                  s->hello.device);
+        return;
+    }
+    if (t->n_live >= t->setup.max_sessions) {
+        say_goodbye(s, RIFT_CLOSE_BUSY, "all places are taken", now);
+        wv_notice("turned away a client: all places are taken", "address=%s name=\"%s\" max_sessions=%u",
+                  address, s->name, t->setup.max_sessions);
+        return;
+    }
+    t->n_live++;
+    wv_metric_add(t->metrics, WV_T_SESSIONS_STARTED, 1);
+    wv_notice("session started", "name=\"%s\" address=%s device=\"%s\" software=\"%s\" view_only=%s", s->name,
+              address, s->hello.device, s->hello.software, s->hello.view_only ? "yes" : "no");
+    input_choose_controller(t, now);
+    media_viewers_changed(t, now);
+    control_want_shape(t, now);
+    t->next_tick = now;
+}
+
+/* S no longer counts as one that is served. */
+static void leave(struct wv_transport *t, struct session *s, uint64_t now)
+{
+    s->closing = true;
+    t->n_live--;
+    if (t->controller == s) {
+        t->controller = NULL;
+        input_choose_controller(t, now);
+    }
+    media_viewers_changed(t, now);
+    t->next_tick = now;
+}
+
+void session_close(struct wv_transport *t, struct session *s, enum rift_close_reason reason, const char *text,
+                   uint64_t now)
+{
+    if (!session_is_live(s))
+        return;
+    wv_notice("session closed", "name=\"%s\" why=\"%s\"", s->name, text);
+    say_goodbye(s, reason, text, now);
+    leave(t, s, now);
+}
+
+void session_close_key(struct wv_transport *t, const uint8_t key[KEY_BYTES], enum rift_close_reason reason,
+                       const char *text, uint64_t now)
+{
+    for (size_t i = 0; i < SLOTS; i++)
+        if (session_is_live(&t->slots[i]) && memcmp(t->slots[i].peer_key, key, KEY_BYTES) == 0)
+            session_close(t, &t->slots[i], reason, text, now);
+}
+
+void session_end(struct wv_transport *t, struct session *s, uint64_t now)
+{
+    session_count(t, s);
+    if (!s->closing)
+        leave(t, s, now);
+    rift_session_free(s->rift);
+    memset(s, 0, sizeof *s);
+}
+
+void sessions_reap(struct wv_transport *t, uint64_t now)
+{
+    for (size_t i = 0; i < SLOTS; i++) {
+        struct session *s = &t->slots[i];
+        if (s->rift && s->closing && (now >= s->goodbye_until || rift_session_timeout(s->rift) == NEVER))
+            session_end(t, s, now);
+    }
+}
+
+void session_count(struct wv_transport *t, struct session *s)
+{
+    struct rift_session_stats stats;
+    rift_session_get_stats(s->rift, &stats);
+    wv_metric_add(t->metrics, WV_T_DROPPED_REPLAY, stats.dropped_replay - s->seen.dropped_replay);
+    wv_metric_add(t->metrics, WV_T_DROPPED_AUTH, stats.dropped_auth - s->seen.dropped_auth);
+    wv_metric_add(t->metrics, WV_T_DROPPED_MALFORMED, stats.dropped_malformed - s->seen.dropped_malformed);
+    wv_metric_add(t->metrics, WV_T_RETRANSMITTED,
+                  stats.fragments_retransmitted - s->seen.fragments_retransmitted);
+    s->seen = stats;
+}
+
+static void fill_record(const struct wv_transport *t, const struct session *s, struct wv_session_record *ret)
+{
+    *ret = (struct wv_session_record){
+        .id = s->id,
+        .controls = t->controller == s,
+        .since_ns = s->since_ns,
+        .rtt_ns = s->seen.rtt_ns,
+        .bytes_sent = s->seen.bytes_sent,
+        .bytes_received = s->seen.bytes_received,
+        .frames_sent = s->seen.frames_sent,
+        .frames_lost = s->frames_lost,
+        .packets_lost = s->seen.packets_lost,
+        .input_events = s->input_events,
+        .glass_p50_us = s->report.glass_p50_us,
+        .glass_p99_us = s->report.glass_p99_us,
+    };
+    memcpy(ret->peer_key, s->peer_key, sizeof ret->peer_key);
+    snprintf(ret->name, sizeof ret->name, "%s", s->name);
+    wv_address_format(&s->address, ret->address);
+}
+
+static void set_status(struct wv_transport *t)
+{
+    char text[sizeof t->status];
+    if (t->n_live == 0)
+        snprintf(text, sizeof text, "waiting for clients");
+    else
+        snprintf(text, sizeof text, "%zu %s, %ux%u, controlled by %s", t->n_live,
+                 t->n_live == 1 ? "client" : "clients", t->media.width, t->media.height,
+                 t->controller ? t->controller->name : "nobody");
+    if (!strcmp(text, t->status))
+        return;
+    memcpy(t->status, text, sizeof text);
+    if (t->setup.status)
+        t->setup.status(t->setup.userdata, text);
+}
+
+void sessions_publish(struct wv_transport *t)
+{
+    static const struct wv_session_record none;
+    size_t used = 0;
+    for (size_t i = 0; i < SLOTS; i++) {
+        struct session *s = &t->slots[i];
+        if (!session_is_live(s) || used == WV_SESSIONS_MAX)
+            continue;
+        struct wv_session_record record;
+        fill_record(t, s, &record);
+        if (t->page)
+            wv_session_page_set(t->page, (unsigned)used, &record);
+        used++;
+    }
+    for (size_t i = used; t->page && i < t->page_used; i++)
+        wv_session_page_set(t->page, (unsigned)i, &none);
+    t->page_used = used;
+    wv_metric_set(t->metrics, WV_T_SESSIONS, t->n_live);
+    set_status(t);
+}

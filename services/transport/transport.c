@@ -1,0 +1,358 @@
+/* The transport's engine: datagrams in, everything that is due, datagrams out, one timer. Must never allocate
+ * per packet, wait for anybody, or let one session's fault touch another. */
+#include "services/transport/transport.h"
+
+#include "lib/base/bytes.h"
+#include "lib/base/log.h"
+#include "lib/base/util.h"
+#include "proto/bus_identity.pb-c.h"
+#include "proto/bus_input.pb-c.h"
+#include "proto/bus_media.pb-c.h"
+#include "services/transport/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FLOOR_NS       (20 * WV_NS_PER_US) /* no wake-up sooner: two packets of the fastest pacer */
+#define COUNTER_OFFSET 8                   /* in the header of a data datagram, WIRE.md section 2 */
+
+const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES] = {
+    {"identity", &wavry__bus__handshake_answer__descriptor, WV_PHASE_ANY, 1000, 2048, on_handshake_answer},
+    {"identity", &wavry__bus__handshake_done__descriptor, WV_PHASE_ANY, 1000, 2048, on_handshake_done},
+    {"identity", &wavry__bus__handshake_refused__descriptor, WV_PHASE_ANY, 1000, 512, on_handshake_refused},
+    {"identity", &wavry__bus__key_revoked__descriptor, WV_PHASE_ANY, 2000, 64, on_key_revoked},
+    {"input", &wavry__bus__input_done__descriptor, WV_PHASE_ANY, 8000, 64, on_input_done},
+    {"capture", &wavry__bus__cursor_moved__descriptor, WV_PHASE_ANY, 2000, 64, on_cursor_moved},
+    {"capture", &wavry__bus__cursor_shape__descriptor, WV_PHASE_ANY, 200, 300000, on_cursor_shape},
+};
+
+/* ---- datagrams in ---- */
+
+/* A session follows its client to the address of the newest authenticated datagram. Anybody who can repeat
+ * datagrams from elsewhere faster than the network carries the original can draw a session away for a moment;
+ * a challenge of the new path comes with path validation, a later version of the protocol. */
+static void follow(struct wv_transport *t, struct session *s, const struct wv_address *from,
+                   const uint8_t *datagram, size_t len)
+{
+    struct wv_reader r;
+    wv_reader_init(&r, datagram, len);
+    wv_read_span(&r, COUNTER_OFFSET);
+    uint64_t counter = wv_read_u64(&r);
+    if (r.failed || (s->heard && counter <= s->highest_counter))
+        return;
+    s->heard = true;
+    s->highest_counter = counter;
+    if (memcmp(&s->address, from, sizeof s->address) == 0)
+        return;
+    char text[WV_ADDRESS_TEXT_BYTES];
+    s->address = *from;
+    wv_address_format(from, text);
+    wv_metric_add(t->metrics, WV_T_SESSIONS_MOVED, 1);
+    wv_notice("a session moved", "name=\"%s\" address=%s", s->name, text);
+}
+
+static void receive_data(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram,
+                         size_t len, uint64_t now)
+{
+    uint32_t id;
+    if (rift_datagram_receiver(datagram, len, &id) < 0) {
+        wv_metric_add(t->metrics, WV_T_DROPPED_MALFORMED, 1);
+        return;
+    }
+    struct session *s = session_find(t, id);
+    if (!s)
+        wv_metric_add(t->metrics, WV_T_DROPPED_UNKNOWN, 1);
+    else if (rift_session_receive(s->rift, datagram, len, now) == 0)
+        follow(t, s, from, datagram, len);
+}
+
+static void on_datagram(void *userdata, const struct wv_address *from, const uint8_t *datagram, size_t len,
+                        uint64_t now)
+{
+    struct wv_transport *t = userdata;
+    switch (rift_datagram_kind(datagram, len)) {
+    case RIFT_DATAGRAM_DATA:
+        receive_data(t, from, datagram, len, now);
+        return;
+    case RIFT_DATAGRAM_INIT:
+    case RIFT_DATAGRAM_FINISH:
+        handshake_receive(t, from, datagram, len, now);
+        return;
+    default:
+        wv_metric_add(t->metrics, WV_T_DROPPED_MALFORMED, 1);
+    }
+}
+
+static int on_udp(void *userdata, uint32_t events, uint64_t now)
+{
+    struct wv_transport *t = userdata;
+    /* What is left over wakes the loop again: the socket is watched by level. */
+    int r = wv_udp_receive(t->udp, on_datagram, t, now);
+    if (r < 0) {
+        wv_error("the UDP socket is of no use", "error=\"%s\"", strerror(-r));
+        return r;
+    }
+    transport_pump(t, now);
+    return 0;
+}
+
+/* ---- events of the sessions ---- */
+
+static void on_closed(struct wv_transport *t, struct session *s, const struct rift_event *e, uint64_t now)
+{
+    if (s->closing)
+        return; /* we closed it */
+    if (e->closed.reason == RIFT_CLOSE_TIMEOUT)
+        wv_metric_add(t->metrics, WV_T_SESSIONS_TIMED_OUT, 1);
+    wv_notice("session ended", "name=\"%s\" reason=%d text=\"%s\"", s->name, (int)e->closed.reason,
+              e->closed.text);
+    session_end(t, s, now);
+}
+
+static void take_events(struct wv_transport *t, struct session *s, uint64_t now)
+{
+    struct rift_event e;
+    while (s->rift && rift_session_next_event(s->rift, &e) == 0) {
+        switch (e.kind) {
+        case RIFT_EVENT_INPUT:
+            input_take(t, s, &e, now);
+            break;
+        case RIFT_EVENT_CONTROL:
+            if (!s->closing)
+                control_take(t, s, e.control.data, e.control.len, now);
+            break;
+        case RIFT_EVENT_KEYFRAME_REQUEST:
+            media_keyframe(t, s, now);
+            break;
+        case RIFT_EVENT_CLOSED:
+            on_closed(t, s, &e, now);
+            break;
+        default:
+            break; /* a client's event */
+        }
+    }
+}
+
+/* ---- what is due ---- */
+
+static void tick(struct wv_transport *t, uint64_t now)
+{
+    uint64_t bytes = wv_metric_value(t->metrics, WV_T_BYTES_SENT), passed = now - t->last_tick;
+    if (t->last_tick && passed)
+        wv_metric_set(t->metrics, WV_T_BITRATE,
+                      (uint64_t)((double)(bytes - t->bytes_at_tick) * 8e9 / (double)passed));
+    t->bytes_at_tick = bytes;
+    t->last_tick = now;
+    media_judge(t, now);
+    sessions_publish(t);
+    t->next_tick = t->n_live ? now + TICK_NS : NEVER;
+    if (!t->n_live) {
+        wv_metric_set(t->metrics, WV_T_BITRATE, 0);
+        t->last_tick = 0;
+    }
+}
+
+static void send_session(struct wv_transport *t, struct session *s, uint64_t now)
+{
+    uint8_t *slot;
+    size_t len;
+    while ((slot = wv_udp_slot(t->udp)) && rift_session_send(s->rift, slot, RIFT_MTU_BYTES, now, &len) == 0)
+        wv_udp_commit(t->udp, &s->address, len);
+}
+
+static void send_all(struct wv_transport *t, uint64_t now)
+{
+    uint64_t before = wv_now_ns();
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (!t->slots[i].rift)
+            continue;
+        control_pump(t, &t->slots[i], now);
+        send_session(t, &t->slots[i], now);
+    }
+    handshake_send(t, now);
+    int r = wv_udp_flush(t->udp);
+    if (r < 0) {
+        wv_error("the UDP socket is of no use", "error=\"%s\"", strerror(-r));
+        wv_loop_quit(t->setup.loop, r);
+        return;
+    }
+    media_time_frames(t, before, wv_now_ns());
+    bool blocked = r == WV_UDP_BLOCKED;
+    if (blocked != t->waits_writable && t->udp_source)
+        wv_loop_modify_fd(t->udp_source, blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    t->waits_writable = blocked;
+}
+
+static void arm_timer(struct wv_transport *t, uint64_t now)
+{
+    uint64_t at = WV_MIN(t->next_tick, media_timeout(t));
+    at = WV_MIN(at, wv_relay_timeout(t->relay));
+    for (size_t i = 0; i < SLOTS; i++) {
+        const struct session *s = &t->slots[i];
+        if (!s->rift)
+            continue;
+        if (s->closing)
+            at = WV_MIN(at, s->goodbye_until);
+        if (s->control_retry_at)
+            at = WV_MIN(at, s->control_retry_at);
+        /* With a full socket, EPOLLOUT comes first. */
+        if (!t->waits_writable)
+            at = WV_MIN(at, rift_session_timeout(s->rift));
+    }
+    wv_loop_timer_at(t->timer, at == NEVER ? 0 : WV_MAX(at, now + FLOOR_NS));
+}
+
+static void all_events(struct wv_transport *t, uint64_t now)
+{
+    for (size_t i = 0; i < SLOTS; i++)
+        if (t->slots[i].rift)
+            take_events(t, &t->slots[i], now);
+}
+
+static void count_all(struct wv_transport *t)
+{
+    for (size_t i = 0; i < SLOTS; i++)
+        if (t->slots[i].rift)
+            session_count(t, &t->slots[i]);
+    handshake_count(t);
+    input_count(t);
+}
+
+static bool has_sessions(const struct wv_transport *t)
+{
+    for (size_t i = 0; i < SLOTS; i++)
+        if (t->slots[i].rift)
+            return true;
+    return false;
+}
+
+void transport_pump(struct wv_transport *t, uint64_t now)
+{
+    all_events(t, now);
+    input_pump(t, now);
+    media_pump(t, now);
+    send_all(t, now);
+    all_events(t, now); /* sending is where a session notices that its client is gone */
+    sessions_reap(t, now);
+    count_all(t);
+    if (now >= t->next_tick)
+        tick(t, now);
+    arm_timer(t, now);
+    if (t->draining && !has_sessions(t) && t->setup.drained) {
+        void (*drained)(void *) = t->setup.drained;
+        t->setup.drained = NULL;
+        drained(t->setup.userdata);
+    }
+}
+
+static int on_timer(void *userdata, uint64_t now)
+{
+    struct wv_transport *t = userdata;
+    if (t->media.more)
+        return media_on_au(t, now);
+    transport_pump(t, now);
+    return 0;
+}
+
+/* ---- beginning and end ---- */
+
+static int open_parts(struct wv_transport *t, const char **ret_why)
+{
+    const struct wv_transport_setup *s = &t->setup;
+    *ret_why = "the UDP socket";
+    int r = wv_udp_new(&t->udp, s->udp_fd, s->metrics);
+    if (r < 0)
+        return r;
+    *ret_why = "the access-unit ring";
+    r = wv_au_consumer_new(&t->media.ring, s->au_entries_fd, s->au_reader_fd);
+    if (r < 0)
+        return r;
+    *ret_why = "the session page";
+    r = s->session_page_fd < 0 ? 0 : wv_session_page_map(&t->page, s->session_page_fd, true);
+    if (r < 0)
+        return r;
+    *ret_why = "memory";
+    r = wv_relay_new(&t->relay);
+    if (r == 0)
+        r = handshake_init(t);
+    t->scratch = malloc(RIFT_CONTROL_MAX_BYTES);
+    t->cursor.pixels = malloc((size_t)CURSOR_SIDE_MAX * CURSOR_SIDE_MAX * 4);
+    return r < 0 ? r : t->scratch && t->cursor.pixels ? 0 : -ENOMEM;
+}
+
+int wv_transport_new(struct wv_transport **ret, const struct wv_transport_setup *setup, const char **ret_why)
+{
+    *ret_why = "memory";
+    struct wv_transport *t = calloc(1, sizeof *t);
+    if (!t)
+        return -ENOMEM;
+    t->setup = *setup;
+    t->setup.max_sessions = WV_MIN(setup->max_sessions, (uint32_t)WV_TRANSPORT_MAX_SESSIONS);
+    t->metrics = setup->metrics;
+    t->next_tick = NEVER;
+    t->media.notice = "";
+    snprintf(t->host_name, sizeof t->host_name, "%s", setup->host_name);
+    int r = open_parts(t, ret_why);
+    if (r < 0) {
+        wv_transport_free(t);
+        return r;
+    }
+    *ret = t;
+    return 0;
+}
+
+struct wv_transport *wv_transport_free(struct wv_transport *t)
+{
+    if (!t)
+        return NULL;
+    if (t->udp_source)
+        wv_loop_remove(t->udp_source);
+    if (t->au_source)
+        wv_loop_remove(t->au_source);
+    if (t->timer)
+        wv_loop_remove(t->timer);
+    for (size_t i = 0; i < SLOTS; i++)
+        if (t->slots[i].rift)
+            rift_session_free(t->slots[i].rift);
+    rift_responder_free(t->responder);
+    wv_relay_free(t->relay);
+    wv_au_consumer_free(t->media.ring);
+    if (t->page)
+        wv_session_page_unmap(t->page);
+    wv_udp_free(t->udp);
+    free(t->scratch);
+    free(t->cursor.pixels);
+    free(t);
+    return NULL;
+}
+
+int wv_transport_start(struct wv_transport *t, const struct wv_transport_links *links)
+{
+    struct wv_loop *loop = t->setup.loop;
+    t->links = *links;
+    /* What lies in the ring is of sessions that this process does not have; likewise what the page shows. */
+    wv_au_skip_all(t->media.ring);
+    t->page_used = WV_SESSIONS_MAX;
+    t->next_tick = 0;
+    int r = wv_loop_add_timer(loop, on_timer, t, &t->timer);
+    if (r == 0)
+        r = wv_loop_add_fd(loop, t->setup.udp_fd, EPOLLIN, on_udp, t, &t->udp_source);
+    if (r == 0)
+        r = wv_loop_add_eventfd(loop, t->setup.au_event_fd, media_on_au, t, &t->au_source);
+    if (r < 0)
+        return r;
+    uint64_t now = wv_now_ns();
+    media_viewers_changed(t, now);
+    transport_pump(t, now);
+    return 0;
+}
+
+void wv_transport_drain(struct wv_transport *t)
+{
+    uint64_t now = wv_now_ns();
+    t->draining = true;
+    for (size_t i = 0; i < SLOTS; i++)
+        session_close(t, &t->slots[i], RIFT_CLOSE_SHUTDOWN, "the host is stopping", now);
+    transport_pump(t, now);
+}

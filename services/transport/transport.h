@@ -1,0 +1,41 @@
+/* The transport stage's work: the UDP socket, the sessions, and their links to the other stages. Independent
+ * of the stage skeleton, so that tests run it on a loop and a bus of their own. */
+#pragma once
+
+#include "lib/ipc/bus.h"
+#include "lib/ipc/loop.h"
+#include "lib/ipc/metrics.h"
+
+#define WV_TRANSPORT_RULES        7
+#define WV_TRANSPORT_MAX_SESSIONS 32
+
+extern const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES]; /* userdata: struct wv_transport */
+
+struct wv_transport_setup {
+    struct wv_loop *loop;
+    struct wv_metrics *metrics; /* laid out by wv_transport_metrics */
+    int udp_fd, au_entries_fd, au_reader_fd, au_event_fd,
+        session_page_fd;   /* stay the caller's; page may be -1 */
+    const char *host_name; /* for a person; copied */
+    uint32_t bitrate_bps, max_fps, max_sessions;
+    uint64_t pacing_bps;
+    uint32_t burst_bytes;
+    void (*status)(void *userdata, const char *text); /* a sentence for the administrator, when it changed */
+    void (*drained)(void *userdata);
+    void *userdata;
+};
+
+struct wv_transport_links {
+    struct wv_bus_link *encoder, *capture, *input, *identity;
+};
+
+struct wv_transport;
+
+/* Maps and allocates everything. Returns 0 or a negative errno; RET_WHY (never NULL then) says what failed.
+ */
+int wv_transport_new(struct wv_transport **ret, const struct wv_transport_setup *setup, const char **ret_why);
+struct wv_transport *wv_transport_free(struct wv_transport *t);
+/* Adds the loop sources and tells the media stages that nobody watches yet. */
+int wv_transport_start(struct wv_transport *t, const struct wv_transport_links *links);
+/* Says goodbye to every client; drained() is called when that is done. */
+void wv_transport_drain(struct wv_transport *t);

@@ -1,0 +1,322 @@
+/* Batched UDP. Runs of equal datagrams to one address leave as one segmented message where the kernel can
+ * (UDP_SEGMENT). Must never end the stage because of what one peer's network does. */
+#include "services/transport/udp.h"
+
+#include "lib/base/util.h"
+#include "services/transport/metrics.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#define RX_BATCH      32
+#define RX_ROUNDS     8    /* batches of one wake-up, before other sources of the loop have their turn */
+#define RX_BYTES      1536 /* more than any datagram of RIFT: longer ones are seen to be too long */
+#define TX_SLOTS      64
+#define SEGMENTS_MAX  48 /* of one message: 48 * 1200 bytes are below the limit of 64 KiB */
+#define SOCKET_BUFFER (4 << 20)
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
+struct wv_udp {
+    int fd;
+    bool is_v4, segments, blocked;
+    struct wv_metrics *metrics;
+
+    struct mmsghdr rx[RX_BATCH];
+    struct iovec rx_iov[RX_BATCH];
+    struct sockaddr_storage rx_from[RX_BATCH];
+    uint8_t rx_data[RX_BATCH][RX_BYTES];
+
+    size_t tx_first, tx_count; /* committed and not yet taken by the kernel */
+    struct wv_address tx_to[TX_SLOTS];
+    size_t tx_len[TX_SLOTS];
+    uint8_t tx_data[TX_SLOTS][RIFT_MTU_BYTES];
+
+    /* Scratch of one sendmmsg(). */
+    struct mmsghdr tx[TX_SLOTS];
+    struct iovec tx_iov[TX_SLOTS];
+    struct sockaddr_storage tx_name[TX_SLOTS];
+    union {
+        char bytes[CMSG_SPACE(sizeof(uint16_t))];
+        struct cmsghdr align;
+    } tx_control[TX_SLOTS];
+};
+
+int wv_udp_new(struct wv_udp **ret, int fd, struct wv_metrics *metrics)
+{
+    struct sockaddr_storage name;
+    socklen_t len = sizeof name;
+    if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
+        return -errno;
+    if (name.ss_family != AF_INET && name.ss_family != AF_INET6)
+        return -EAFNOSUPPORT;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return -errno;
+    struct wv_udp *u = calloc(1, sizeof *u);
+    if (!u)
+        return -ENOMEM;
+    u->fd = fd;
+    u->is_v4 = name.ss_family == AF_INET;
+    u->metrics = metrics;
+    int size = SOCKET_BUFFER, segment = 0;
+    socklen_t segment_len = sizeof segment;
+    /* Both are wishes: the kernel bounds the buffers, and old ones have no segmentation. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    u->segments = getsockopt(fd, SOL_UDP, UDP_SEGMENT, &segment, &segment_len) == 0;
+    for (size_t i = 0; i < RX_BATCH; i++) {
+        u->rx_iov[i] = (struct iovec){.iov_base = u->rx_data[i], .iov_len = RX_BYTES};
+        u->rx[i].msg_hdr.msg_iov = &u->rx_iov[i];
+        u->rx[i].msg_hdr.msg_iovlen = 1;
+        u->rx[i].msg_hdr.msg_name = &u->rx_from[i];
+    }
+    *ret = u;
+    return 0;
+}
+
+struct wv_udp *wv_udp_free(struct wv_udp *u)
+{
+    free(u);
+    return NULL;
+}
+
+/* ---- addresses ---- */
+
+static bool is_link_local(const uint8_t *a)
+{
+    return a[0] == 0xfe && (a[1] & 0xc0) == 0x80;
+}
+
+static bool take_address(const struct sockaddr_storage *from, socklen_t len, struct wv_address *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    if (from->ss_family == AF_INET && len >= sizeof(struct sockaddr_in)) {
+        struct sockaddr_in in;
+        memcpy(&in, from, sizeof in);
+        ret->bytes[10] = ret->bytes[11] = 0xff;
+        memcpy(ret->bytes + 12, &in.sin_addr, 4);
+        memcpy(ret->bytes + 16, &in.sin_port, 2);
+        return in.sin_port != 0;
+    }
+    if (from->ss_family != AF_INET6 || len < sizeof(struct sockaddr_in6))
+        return false;
+    struct sockaddr_in6 in6;
+    memcpy(&in6, from, sizeof in6);
+    memcpy(ret->bytes, &in6.sin6_addr, 16);
+    memcpy(ret->bytes + 16, &in6.sin6_port, 2);
+    if (is_link_local(ret->bytes))
+        memcpy(ret->bytes + 4, &in6.sin6_scope_id, 4);
+    return in6.sin6_port != 0;
+}
+
+static socklen_t give_address(const struct wv_udp *u, const struct wv_address *to,
+                              struct sockaddr_storage *ret)
+{
+    if (u->is_v4) {
+        struct sockaddr_in in = {.sin_family = AF_INET};
+        memcpy(&in.sin_addr, to->bytes + 12, 4);
+        memcpy(&in.sin_port, to->bytes + 16, 2);
+        memcpy(ret, &in, sizeof in);
+        return sizeof in;
+    }
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+    memcpy(&in6.sin6_addr, to->bytes, 16);
+    memcpy(&in6.sin6_port, to->bytes + 16, 2);
+    if (is_link_local(to->bytes)) {
+        memcpy(&in6.sin6_scope_id, to->bytes + 4, 4);
+        memset(in6.sin6_addr.s6_addr + 4, 0, 4);
+    }
+    memcpy(ret, &in6, sizeof in6);
+    return sizeof in6;
+}
+
+void wv_address_format(const struct wv_address *address, char ret_text[WV_ADDRESS_TEXT_BYTES])
+{
+    char host[INET6_ADDRSTRLEN];
+    uint8_t a[16];
+    unsigned port = (unsigned)address->bytes[16] << 8 | address->bytes[17];
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    memcpy(a, address->bytes, sizeof a);
+    if (is_link_local(a))
+        memset(a + 4, 0, 4);
+    bool is_mapped = memcmp(a, mapped, sizeof mapped) == 0;
+    inet_ntop(is_mapped ? AF_INET : AF_INET6, is_mapped ? a + 12 : a, host, sizeof host);
+    snprintf(ret_text, WV_ADDRESS_TEXT_BYTES, is_mapped ? "%s:%u" : "[%s]:%u", host, port);
+}
+
+/* ---- in ---- */
+
+static void deliver(struct wv_udp *u, int n, wv_udp_receive_fn fn, void *userdata, uint64_t now)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < n; i++) {
+        const struct msghdr *h = &u->rx[i].msg_hdr;
+        struct wv_address from;
+        bytes += u->rx[i].msg_len;
+        if ((h->msg_flags & MSG_TRUNC) || !take_address(&u->rx_from[i], h->msg_namelen, &from))
+            wv_metric_add(u->metrics, WV_T_DROPPED_MALFORMED, 1);
+        else
+            fn(userdata, &from, u->rx_data[i], u->rx[i].msg_len, now);
+    }
+    wv_metric_add(u->metrics, WV_T_PACKETS_RECEIVED, (uint64_t)n);
+    wv_metric_add(u->metrics, WV_T_BYTES_RECEIVED, bytes);
+}
+
+static bool is_fatal(int error)
+{
+    return error == EBADF || error == ENOTSOCK || error == EFAULT || error == EINVAL;
+}
+
+int wv_udp_receive(struct wv_udp *u, wv_udp_receive_fn fn, void *userdata, uint64_t now)
+{
+    for (int round = 0; round < RX_ROUNDS; round++) {
+        for (size_t i = 0; i < RX_BATCH; i++)
+            u->rx[i].msg_hdr.msg_namelen = sizeof u->rx_from[i];
+        int n = recvmmsg(u->fd, u->rx, RX_BATCH, MSG_DONTWAIT, NULL);
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return 0;
+        if (n < 0 && is_fatal(errno))
+            return -errno;
+        if (n < 0) { /* a pending error of some peer's network: read and thereby cleared */
+            wv_metric_add(u->metrics, WV_T_RECEIVE_ERRORS, 1);
+            continue;
+        }
+        deliver(u, n, fn, userdata, now);
+        if (n < RX_BATCH)
+            return 0;
+    }
+    return WV_UDP_MORE;
+}
+
+/* ---- out ---- */
+
+uint8_t *wv_udp_slot(struct wv_udp *u)
+{
+    if (u->blocked)
+        return NULL;
+    if (u->tx_first + u->tx_count == TX_SLOTS && wv_udp_flush(u) != 0)
+        return NULL;
+    return u->tx_data[u->tx_first + u->tx_count];
+}
+
+void wv_udp_commit(struct wv_udp *u, const struct wv_address *to, size_t len)
+{
+    size_t i = u->tx_first + u->tx_count++;
+    u->tx_to[i] = *to;
+    u->tx_len[i] = len;
+}
+
+bool wv_udp_is_blocked(const struct wv_udp *u)
+{
+    return u->blocked;
+}
+
+/* How many datagrams from slot FIRST on can be one segmented message: one address, one size, only the last
+ * smaller. */
+static size_t run_length(const struct wv_udp *u, size_t first, size_t end)
+{
+    size_t n = 1;
+    while (u->segments && first + n < end && n < SEGMENTS_MAX && u->tx_len[first + n] <= u->tx_len[first] &&
+           memcmp(&u->tx_to[first + n], &u->tx_to[first], sizeof u->tx_to[0]) == 0) {
+        n++;
+        if (u->tx_len[first + n - 1] < u->tx_len[first])
+            break;
+    }
+    return n;
+}
+
+/* Fills message M with the N datagrams from slot FIRST on. */
+static void fill_message(struct wv_udp *u, size_t m, size_t first, size_t n)
+{
+    struct msghdr *h = &u->tx[m].msg_hdr;
+    *h = (struct msghdr){.msg_name = &u->tx_name[m], .msg_iov = &u->tx_iov[first], .msg_iovlen = n};
+    h->msg_namelen = give_address(u, &u->tx_to[first], &u->tx_name[m]);
+    for (size_t i = first; i < first + n; i++)
+        u->tx_iov[i] = (struct iovec){.iov_base = u->tx_data[i], .iov_len = u->tx_len[i]};
+    if (n == 1)
+        return;
+    uint16_t segment = (uint16_t)u->tx_len[first];
+    memset(&u->tx_control[m], 0, sizeof u->tx_control[m]);
+    h->msg_control = u->tx_control[m].bytes;
+    h->msg_controllen = sizeof u->tx_control[m].bytes;
+    struct cmsghdr *c = CMSG_FIRSTHDR(h);
+    c->cmsg_level = SOL_UDP;
+    c->cmsg_type = UDP_SEGMENT;
+    c->cmsg_len = CMSG_LEN(sizeof segment);
+    memcpy(CMSG_DATA(c), &segment, sizeof segment);
+}
+
+static void consume(struct wv_udp *u, size_t n)
+{
+    u->tx_first += n;
+    u->tx_count -= n;
+    if (u->tx_count == 0)
+        u->tx_first = 0;
+}
+
+/* The first datagrams of the queue can't be sent because of ERROR (positive). */
+static int refused(struct wv_udp *u, int error)
+{
+    size_t n = u->tx[0].msg_hdr.msg_iovlen;
+    if (error == EAGAIN || error == EWOULDBLOCK) {
+        u->blocked = true;
+        wv_metric_add(u->metrics, WV_T_SEND_BLOCKED, 1);
+        return WV_UDP_BLOCKED;
+    }
+    if (error == EINTR)
+        return 0;
+    if (error == EBADF || error == ENOTSOCK || error == EFAULT)
+        return -error;
+    if (n > 1 && (error == EIO || error == EINVAL || error == EOPNOTSUPP || error == ENOPROTOOPT)) {
+        u->segments = false; /* the route's device can't; once more, one by one */
+        return 0;
+    }
+    consume(u, n);
+    wv_metric_add(u->metrics, WV_T_SEND_ERRORS, n);
+    return 0;
+}
+
+static void count_sent(struct wv_udp *u, size_t messages)
+{
+    uint64_t packets = 0, bytes = 0;
+    for (size_t m = 0; m < messages; m++) {
+        packets += u->tx[m].msg_hdr.msg_iovlen;
+        for (size_t i = 0; i < u->tx[m].msg_hdr.msg_iovlen; i++)
+            bytes += u->tx[m].msg_hdr.msg_iov[i].iov_len;
+    }
+    consume(u, packets);
+    wv_metric_add(u->metrics, WV_T_PACKETS_SENT, packets);
+    wv_metric_add(u->metrics, WV_T_BYTES_SENT, bytes);
+}
+
+int wv_udp_flush(struct wv_udp *u)
+{
+    u->blocked = false;
+    while (u->tx_count) {
+        size_t messages = 0, at = u->tx_first, end = u->tx_first + u->tx_count;
+        while (at < end) {
+            size_t n = run_length(u, at, end);
+            fill_message(u, messages++, at, n);
+            at += n;
+        }
+        int sent = sendmmsg(u->fd, u->tx, (unsigned)messages, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent > 0) {
+            count_sent(u, (size_t)sent);
+            continue;
+        }
+        int r = refused(u, sent < 0 ? errno : EAGAIN);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
