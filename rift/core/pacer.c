@@ -1,10 +1,18 @@
 #include "rift/core/pacer.h"
 
+#include "rift/core/session.h"
+
 static uint64_t duration_ns(uint64_t bytes, uint64_t bps)
 {
     /* 128 bits: bytes * 8e9 passes 64 bits from 2 GiB on. */
     unsigned __int128 ns = ((unsigned __int128)bytes * 8000000000u + bps - 1) / bps;
     return ns > UINT64_MAX / 4 ? UINT64_MAX / 4 : (uint64_t)ns;
+}
+
+/* How far ahead of the rate a datagram may begin, so that with itself it makes BURST_BYTES. */
+static uint64_t allowance_ns(uint32_t burst_bytes, uint64_t bps)
+{
+    return burst_bytes > RIFT_MTU_BYTES ? duration_ns(burst_bytes - RIFT_MTU_BYTES, bps) : 0;
 }
 
 void rift_pacer_set(struct rift_pacer *p, uint64_t bps, uint32_t burst_bytes)
@@ -14,12 +22,12 @@ void rift_pacer_set(struct rift_pacer *p, uint64_t bps, uint32_t burst_bytes)
          * a short debt into a long stall. */
         uint64_t release = rift_pacer_release(p);
         p->bps = bps;
-        p->burst_ns = duration_ns(burst_bytes, bps);
+        p->burst_ns = allowance_ns(burst_bytes, bps);
         p->busy_until = release + p->burst_ns;
         return;
     }
     p->bps = bps;
-    p->burst_ns = bps ? duration_ns(burst_bytes, bps) : 0;
+    p->burst_ns = bps ? allowance_ns(burst_bytes, bps) : 0;
     p->busy_until = 0;
 }
 

@@ -7,10 +7,11 @@
 
 struct rift_pacer {
     uint64_t bps;      /* 0: no pacing */
-    uint64_t burst_ns; /* how far sending may run ahead */
+    uint64_t burst_ns; /* how far sending may run ahead; a burst, less the datagram that ends it */
     uint64_t busy_until;
 };
 
+/* After idleness BURST_BYTES may leave at once (at least one datagram may). */
 void rift_pacer_set(struct rift_pacer *p, uint64_t bps, uint32_t burst_bytes);
 
 /* Books LEN bytes that leave at NOW. */
