@@ -39,6 +39,7 @@ struct probe {
     unsigned pause_ms;
     uint64_t first_picture_ns, last_picture_ns, longest_freeze_ns;
     const char *json, *snapshot;
+    struct wv_client_picture last; /* stays valid until the next one was looked at */
     bool verbose;
     int result;
 };
@@ -117,8 +118,7 @@ static void on_picture(void *userdata, const struct wv_client_picture *picture)
         p->seen = patch;
     if (p->waiting && patch != PATCH_NONE && patch != p->before)
         finish_press(p, now, true);
-    if (p->snapshot)
-        wv_snapshot_keep(picture);
+    p->last = *picture;
 }
 
 static void on_state(void *userdata, enum wv_client_state state, enum wv_client_reason reason,
@@ -231,7 +231,7 @@ static int report(struct probe *p)
     int r = 0;
     if (p->json && (r = write_json(p, &stats, seen, p50, p99)) < 0)
         fprintf(stderr, "wavry-probe: %s can't be written: %s\n", p->json, strerror(-r));
-    if (p->snapshot && stats.frames_shown && (r = wv_snapshot_write(p->snapshot)) < 0)
+    if (p->snapshot && stats.frames_shown && (r = wv_snapshot_write(p->snapshot, &p->last)) < 0)
         fprintf(stderr, "wavry-probe: %s can't be written: %s\n", p->snapshot, strerror(-r));
     if (r < 0)
         return EX_CANTCREAT;

@@ -92,6 +92,11 @@ static void draw_everything(struct target *t)
     draw_patch(t);
 }
 
+static double clamp(double value, double low, double high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
 static void move_ball(struct target *t, double seconds)
 {
     draw_background(t, (int)t->ball_x, (int)t->ball_y, BALL, BALL);
@@ -99,11 +104,12 @@ static void move_ball(struct target *t, double seconds)
     t->ball_y += t->speed_y * seconds;
     if (t->ball_x < 0 || t->ball_x > t->width - BALL) {
         t->speed_x = -t->speed_x;
-        t->ball_x = WV_MIN(WV_MAX(t->ball_x, 0.0), (double)(t->width - BALL));
+        t->ball_x = clamp(t->ball_x, 0, t->width - BALL);
     }
-    if (t->ball_y < 64 || t->ball_y > t->height / 2.0 - DEMO_PATCH_SIZE / 2.0 - BALL) {
+    double lowest = t->height / 2.0 - DEMO_PATCH_SIZE / 2.0 - BALL;
+    if (t->ball_y < 64 || t->ball_y > lowest) {
         t->speed_y = -t->speed_y;
-        t->ball_y = WV_MIN(WV_MAX(t->ball_y, 64.0), t->height / 2.0 - DEMO_PATCH_SIZE / 2.0 - BALL);
+        t->ball_y = clamp(t->ball_y, 64, lowest);
     }
     uint32_t colour = 0xf0a030;
     xcb_change_gc(t->x, t->gc, XCB_GC_FOREGROUND, &colour);
