@@ -16,6 +16,7 @@
 #define HEIGHT 32
 
 static int frames, frames_ro, reader, reader_ro;
+static volatile uint8_t sink; /* reads that may not be left out */
 static struct wv_ring_producer *producer;
 static struct wv_ring_consumer *consumer;
 
@@ -362,7 +363,6 @@ START_TEST(random_headers_do_not_crash)
         publish(producer, i);
     pid_t pid = start(scribble_for_ever, 12345);
     uint64_t end = wv_now_ns() + 300 * WV_NS_PER_MS, bad = 0;
-    volatile uint8_t sink = 0;
     while (wv_now_ns() < end || bad == 0) {
         struct wv_frame_header h;
         const uint8_t *pixels;

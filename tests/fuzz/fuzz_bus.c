@@ -1,0 +1,58 @@
+/* A message from a taken-over peer: number of parts, name and bytes are the input's. First byte: parts;
+ * second: length of the name; the name; the packed message. */
+#include "lib/base/util.h"
+#include "lib/ipc/bus_internal.h"
+#include "proto/bus_identity.pb-c.h"
+#include "proto/bus_input.pb-c.h"
+#include "proto/bus_media.pb-c.h"
+
+static size_t weight;
+
+static int touch_batch(void *userdata, const ProtobufCMessage *message, uint64_t now)
+{
+    const Wavry__Bus__InputBatch *b = (const Wavry__Bus__InputBatch *)message;
+    for (size_t i = 0; i < b->n_events; i++)
+        weight += b->events[i]->code;
+    return 0;
+}
+
+static int touch_shape(void *userdata, const ProtobufCMessage *message, uint64_t now)
+{
+    const Wavry__Bus__CursorShape *s = (const Wavry__Bus__CursorShape *)message;
+    for (size_t i = 0; i < s->argb.len; i++)
+        weight += s->argb.data[i];
+    return 0;
+}
+
+static int touch_done(void *userdata, const ProtobufCMessage *message, uint64_t now)
+{
+    const Wavry__Bus__HandshakeDone *d = (const Wavry__Bus__HandshakeDone *)message;
+    for (const char *c = d->name; *c; c++)
+        weight += (size_t)*c;
+    weight += d->peer_key.len;
+    return 0;
+}
+
+static const struct wv_bus_rule rules[] = {
+    {"peer", &wavry__bus__input_batch__descriptor, WV_PHASE_ANY, 1000000, 8192, touch_batch},
+    {"peer", &wavry__bus__cursor_shape__descriptor, WV_PHASE_ANY, 1000000, 300000, touch_shape},
+    {"peer", &wavry__bus__handshake_done__descriptor, WV_PHASE_RUN, 1000000, 4096, touch_done},
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    static struct bus_dispatcher *d;
+    static uint64_t now;
+    if (!d && bus_dispatcher_new(&d, rules, WV_ARRAY_SIZE(rules), NULL) < 0)
+        abort();
+    if (len < 2)
+        return 0;
+    bus_dispatcher_set_phase(d, WV_PHASE_RUN);
+    size_t parts = data[0] % 4, name_len = WV_MIN((size_t)data[1], len - 2);
+    const uint8_t *name = data + 2, *message = name + name_len;
+    now += WV_NS_PER_MS;
+    if (bus_dispatch(d, "peer", parts, name, name_len, message, len - 2 - name_len, now) != 0)
+        abort();
+    return 0;
+}
