@@ -205,6 +205,8 @@ static gboolean take_event(GstPad *pad, GstObject *parent, GstEvent *event)
 
 static bool start_decoder(struct kit_decoder *d)
 {
+    static GstStaticPadTemplate anything =
+        GST_STATIC_PAD_TEMPLATE("sink", GST_PAD_SINK, GST_PAD_ALWAYS, GST_STATIC_CAPS_ANY);
     GstPad *in = gst_element_get_static_pad(d->element, "sink");
     GstPad *out = gst_element_get_static_pad(d->element, "src");
     GstCaps *caps = gst_caps_from_string("video/x-h264,stream-format=byte-stream,alignment=au");
@@ -213,7 +215,8 @@ static bool start_decoder(struct kit_decoder *d)
 
     g_object_set(d->element, "max-threads", 1, NULL);
     d->src = gst_object_ref_sink(gst_pad_new("kit-src", GST_PAD_SRC));
-    d->sink = gst_object_ref_sink(gst_pad_new("kit-sink", GST_PAD_SINK));
+    /* With a template: a pad without one takes no other caps once it has some, and sizes change. */
+    d->sink = gst_object_ref_sink(gst_pad_new_from_static_template(&anything, "sink"));
     gst_pad_set_element_private(d->sink, d);
     gst_pad_set_chain_function(d->sink, take_picture);
     gst_pad_set_event_function(d->sink, take_event);
