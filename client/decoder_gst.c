@@ -96,6 +96,17 @@ static gboolean on_sink_query(GstPad *pad, GstObject *parent, GstQuery *query)
         gst_query_add_allocation_meta(query, GST_VIDEO_META_API_TYPE, NULL);
         return TRUE;
     }
+    /* Any size will do, also another one than now, which the default would refuse. */
+    if (GST_QUERY_TYPE(query) == GST_QUERY_CAPS) {
+        GstCaps *caps = gst_caps_new_simple("video/x-raw", "format", G_TYPE_STRING, "I420", NULL);
+        gst_query_set_caps_result(query, caps);
+        gst_caps_unref(caps);
+        return TRUE;
+    }
+    if (GST_QUERY_TYPE(query) == GST_QUERY_ACCEPT_CAPS) {
+        gst_query_set_accept_caps_result(query, TRUE);
+        return TRUE;
+    }
     return gst_pad_query_default(pad, parent, query);
 }
 

@@ -231,7 +231,6 @@ static void set_hints(void)
     SDL_SetHint(SDL_HINT_VIDEO_ALLOW_SCREENSAVER, "0");
     SDL_SetHint(SDL_HINT_MOUSE_FOCUS_CLICKTHROUGH, "1");
     SDL_SetHint(SDL_HINT_APP_NAME, "Wavry");
-    SDL_SetHint(SDL_HINT_VIDEO_X11_WMCLASS, "wavry-client");
 }
 
 /* A GPU shows itself by a render node; probing OpenGL without one would start a software renderer for

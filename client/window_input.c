@@ -106,12 +106,17 @@ static void on_button(struct wv_window *w, const SDL_MouseButtonEvent *b)
     emit_after_motion(w, &(struct rift_input_event){.kind = RIFT_INPUT_BUTTON, .code = code, .down = down});
 }
 
+static int64_t clamp(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
 /* A pixel of the window to 0..65535 of the picture: the middle of the picture's pixel, so that rounding at
  * the host, of whichever kind, comes back to it. */
 static int32_t to_picture(int at, int from, int size)
 {
-    int64_t in = WV_MIN(WV_MAX(at - from, 0), size - 1);
-    return (int32_t)WV_MIN((2 * in + 1) * 65536 / (2 * (int64_t)size), 65535);
+    int64_t in = clamp(at - from, 0, size - 1);
+    return (int32_t)clamp((2 * in + 1) * 65536 / (2 * (int64_t)size), 0, 65535);
 }
 
 static void on_motion(struct wv_window *w, const SDL_MouseMotionEvent *m)
@@ -125,8 +130,8 @@ static void on_motion(struct wv_window *w, const SDL_MouseMotionEvent *m)
             flush_motion(w);
         }
         w->motion = (struct rift_input_event){.kind = RIFT_INPUT_POINTER_REL,
-                                              .x = WV_MIN(WV_MAX(x, -32768), 32767),
-                                              .y = WV_MIN(WV_MAX(y, -32768), 32767)};
+                                              .x = (int32_t)clamp(x, -32768, 32767),
+                                              .y = (int32_t)clamp(y, -32768, 32767)};
         w->motion_waits = true;
         return;
     }
@@ -144,8 +149,8 @@ static void on_wheel(struct wv_window *w, const SDL_MouseWheelEvent *m)
     double sign = m->direction == SDL_MOUSEWHEEL_FLIPPED ? -1 : 1;
     w->wheel_x += (double)m->preciseX * 120 * sign;
     w->wheel_y += (double)m->preciseY * 120 * sign;
-    int32_t x = (int32_t)WV_MIN(WV_MAX(w->wheel_x, -32768.0), 32767.0);
-    int32_t y = (int32_t)WV_MIN(WV_MAX(w->wheel_y, -32768.0), 32767.0);
+    int32_t x = (int32_t)clamp((int64_t)w->wheel_x, -32768, 32767);
+    int32_t y = (int32_t)clamp((int64_t)w->wheel_y, -32768, 32767);
     if (x == 0 && y == 0)
         return;
     w->wheel_x -= x;

@@ -1,0 +1,37 @@
+/* The parts of the program wavry-client, held together. */
+#pragma once
+
+#include "client/options.h"
+#include "client/record.h"
+#include "client/wavry_client.h"
+#include "client/window.h"
+
+struct app {
+    struct wv_options options;
+    struct rift_identity identity;
+    uint8_t host_key[32];
+    bool have_host_key;
+    char known_hosts[4096];
+
+    struct wv_loop *loop;
+    struct wv_loop_source *second;
+    struct wv_client *client;
+    struct wv_window *window; /* NULL: headless */
+    struct wv_recorder *recorder;
+
+    const struct wv_client_picture *picture; /* the last one; its memory is the client's */
+    struct wv_client_picture picture_copy;
+    uint64_t started, deadline;
+    enum wv_client_reason reason; /* why there is no session now, or was none */
+    char reason_text[WV_CLIENT_TEXT_BYTES];
+    char host_name[128];
+    bool connected_once, key_was_explained;
+};
+
+/* Prints a line for the person at the terminal. */
+void app_say(const char *text);
+
+/* trust_ui.c: loads the identity and the expected host key. Returns 0 or a sysexits code, said. */
+int app_load_trust(struct app *a);
+/* Decides about a host's key and says so. */
+bool app_check_host_key(struct app *a, const uint8_t key[32]);

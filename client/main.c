@@ -1,0 +1,356 @@
+/* wavry-client: shows a host's desktop in a window (or, headless, nowhere) and sends it the person's input.
+ * This file joins the library, the window and the files that a session leaves; it knows nothing of packets.
+ */
+#include "client/app.h"
+#include "client/numbers.h"
+#include "client/snapshot.h"
+#include "client/trust.h"
+#include "lib/base/util.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sysexits.h>
+
+#define TIMER_SLACK_NS 1000UL
+
+void app_say(const char *text)
+{
+    fprintf(stderr, "wavry-client: %s\n", text);
+}
+
+static void quit(struct app *a)
+{
+    wv_client_close(a->client);
+    wv_loop_quit(a->loop, 0);
+}
+
+/* ---- what the connection tells ---- */
+
+static void on_state(void *userdata, enum wv_client_state state, enum wv_client_reason reason,
+                     const char *text)
+{
+    struct app *a = userdata;
+    if (state == WV_CLIENT_CLOSED)
+        return;
+    a->reason = reason;
+    snprintf(a->reason_text, sizeof a->reason_text, "%s", reason == WV_CLIENT_REASON_NONE ? "" : text);
+    char line[WV_CLIENT_TEXT_BYTES + 32];
+    bool again = state == WV_CLIENT_LOST || state == WV_CLIENT_RECONNECTING || state == WV_CLIENT_CONNECTING;
+    snprintf(line, sizeof line, "%s%s", text, again ? " Trying again." : "");
+    if (!(reason == WV_CLIENT_REASON_HOST_KEY && a->key_was_explained))
+        app_say(line);
+    if (state == WV_CLIENT_CONNECTED)
+        a->connected_once = true;
+    if (a->window)
+        wv_window_notice(a->window, state == WV_CLIENT_CONNECTED ? "" : line);
+    if (state == WV_CLIENT_REFUSED)
+        wv_loop_quit(a->loop, 0);
+}
+
+static bool on_host_key(void *userdata, const uint8_t key[32])
+{
+    return app_check_host_key(userdata, key);
+}
+
+static void on_access_unit(void *userdata, const struct rift_frame_meta *meta, const uint8_t *data,
+                           size_t len)
+{
+    struct app *a = userdata;
+    if (a->recorder)
+        wv_recorder_add(a->recorder, meta, data, len);
+}
+
+static void on_picture(void *userdata, const struct wv_client_picture *picture)
+{
+    struct app *a = userdata;
+    if (!a->window || wv_window_show(a->window, picture))
+        wv_client_presented(a->client, wv_now_ns());
+    a->picture_copy = *picture;
+    a->picture = &a->picture_copy;
+}
+
+static void on_cursor(void *userdata, const struct rift_cursor *cursor)
+{
+    struct app *a = userdata;
+    if (a->window)
+        wv_window_cursor(a->window, cursor);
+}
+
+static void on_cursor_image(void *userdata, uint32_t shape_id, uint32_t width, uint32_t height,
+                            uint32_t hot_x, uint32_t hot_y, const uint8_t *bgra)
+{
+    struct app *a = userdata;
+    if (a->window)
+        wv_window_cursor_image(a->window, shape_id, width, height, hot_x, hot_y, bgra);
+}
+
+static void on_host_hello(void *userdata, const char *name, uint32_t width, uint32_t height, bool controls,
+                          const char *notice)
+{
+    struct app *a = userdata;
+    if (*notice)
+        app_say(notice);
+    if (!a->window)
+        return;
+    bool watching = !controls || wv_config_bool(a->options.config, "view_only");
+    char title[512];
+    snprintf(title, sizeof title, "%s%s - Wavry (Ctrl+Alt+Shift+Q quits)", *name ? name : a->options.host,
+             watching ? " [watching]" : "");
+    wv_window_title(a->window, title);
+    wv_window_notice(a->window, notice);
+}
+
+/* ---- what the person does ---- */
+
+static void on_input(void *userdata, const struct rift_input_event *event)
+{
+    struct app *a = userdata;
+    if (a->client)
+        wv_client_send_input(a->client, event, NULL);
+}
+
+static void on_flush(void *userdata)
+{
+    struct app *a = userdata;
+    if (a->client)
+        wv_client_flush(a->client);
+}
+
+static void on_quit(void *userdata)
+{
+    struct app *a = userdata;
+    if (a->client)
+        quit(a);
+}
+
+static int on_signal(void *userdata, int signal, uint64_t now)
+{
+    quit(userdata);
+    return 0;
+}
+
+static void on_record_trouble(void *userdata, const char *text)
+{
+    app_say(text);
+}
+
+/* ---- time ---- */
+
+static int on_second(void *userdata, uint64_t now)
+{
+    struct app *a = userdata;
+    if (a->recorder)
+        wv_recorder_poll(a->recorder);
+    if (a->window && wv_window_wants_stats(a->window)) {
+        struct wv_client_stats stats;
+        char text[1024];
+        wv_client_get_stats(a->client, &stats);
+        wv_numbers_overlay(&stats, wv_window_renderer_name(a->window), text, sizeof text);
+        wv_window_stats(a->window, text);
+    }
+    uint64_t give_up = (uint64_t)wv_config_int(a->options.config, "give_up") * WV_NS_PER_S;
+    bool hopeless = !a->connected_once && give_up && now - a->started >= give_up;
+    if (hopeless || (a->deadline && now >= a->deadline))
+        quit(a);
+    return 0;
+}
+
+static int watch_time(struct app *a)
+{
+    a->started = wv_now_ns();
+    int64_t seconds = wv_config_int(a->options.config, "seconds");
+    if (seconds)
+        a->deadline = a->started + (uint64_t)seconds * WV_NS_PER_S;
+    int r = wv_loop_add_timer(a->loop, on_second, a, &a->second);
+    if (r == 0)
+        wv_loop_timer_every(a->second, WV_NS_PER_S / 4);
+    return r;
+}
+
+/* ---- beginning and end ---- */
+
+static int open_window(struct app *a)
+{
+    struct wv_config *config = a->options.config;
+    if (wv_config_bool(config, "headless"))
+        return 0;
+    const char *renderer = wv_config_string(config, "renderer");
+    char title[300];
+    snprintf(title, sizeof title, "%s - Wavry", a->options.host);
+    const struct wv_window_options options = {
+        .title = title,
+        .width = a->options.width,
+        .height = a->options.height,
+        .fullscreen = wv_config_bool(config, "fullscreen"),
+        .grab = wv_config_bool(config, "grab"),
+        .view_only = wv_config_bool(config, "view_only"),
+        .overlay = wv_config_bool(config, "stats"),
+        .renderer = strcmp(renderer, "gpu") == 0       ? WV_RENDERER_GPU
+                    : strcmp(renderer, "surface") == 0 ? WV_RENDERER_SURFACE
+                                                       : WV_RENDERER_AUTO,
+    };
+    const struct wv_window_callbacks callbacks = {.input = on_input, .flush = on_flush, .quit = on_quit};
+    int r = wv_window_new(&a->window, a->loop, &options, &callbacks, a);
+    if (r == 0)
+        return 0;
+    const char *detail = SDL_GetError();
+    fprintf(stderr,
+            "wavry-client: No window can be opened: %s. Start it inside a desktop session (is DISPLAY or "
+            "WAYLAND_DISPLAY set?), or use --headless.\n",
+            *detail ? detail : strerror(-r));
+    return EX_UNAVAILABLE;
+}
+
+static int open_recorder(struct app *a)
+{
+    const char *path = wv_config_string(a->options.config, "record");
+    if (!*path)
+        return 0;
+    int r = wv_recorder_new(&a->recorder, path, on_record_trouble, a);
+    if (r == 0)
+        return 0;
+    if (r == -ENOSYS)
+        app_say("Recording needs GStreamer's plug-ins: apt-get install gstreamer1.0-plugins-good "
+                "gstreamer1.0-plugins-bad");
+    else
+        fprintf(stderr, "wavry-client: The recording %s can't be written: %s\n", path, strerror(-r));
+    return r == -ENOSYS ? EX_UNAVAILABLE : EX_CANTCREAT;
+}
+
+static int open_client(struct app *a)
+{
+    struct wv_client_options options = {
+        .host = a->options.host,
+        .port = a->options.port,
+        .identity = &a->identity,
+        .host_key = a->have_host_key ? a->host_key : NULL,
+        .view_only = wv_config_bool(a->options.config, "view_only"),
+        .decode_threads = (unsigned)wv_config_int(a->options.config, "decode_threads"),
+    };
+    if (a->window) {
+        int width, height;
+        wv_window_size(a->window, &width, &height);
+        options.width = (uint32_t)width;
+        options.height = (uint32_t)height;
+    }
+    const struct wv_client_callbacks callbacks = {
+        .state = on_state,
+        .host_key = on_host_key,
+        .access_unit = on_access_unit,
+        .picture = on_picture,
+        .cursor = on_cursor,
+        .cursor_image = on_cursor_image,
+        .host_hello = on_host_hello,
+    };
+    int r = wv_client_new(&a->client, a->loop, &options, &callbacks, a);
+    if (r == 0)
+        return 0;
+    if (r == -ENOSYS)
+        app_say("H.264 can't be decoded: GStreamer's libav plug-in is missing. apt-get install "
+                "gstreamer1.0-libav");
+    else
+        fprintf(stderr, "wavry-client: The client can't be started: %s\n", strerror(-r));
+    return r == -ENOSYS ? EX_UNAVAILABLE : EX_OSERR;
+}
+
+static int exit_code(const struct app *a, const struct wv_client_stats *stats)
+{
+    if (stats->state == WV_CLIENT_REFUSED)
+        return a->reason == WV_CLIENT_REASON_PROTOCOL ? EX_PROTOCOL : EX_NOPERM;
+    if (stats->frames_shown > 0)
+        return 0;
+    if (!a->connected_once && a->reason == WV_CLIENT_REASON_NAME)
+        return EX_NOHOST;
+    if (!a->connected_once && a->reason == WV_CLIENT_REASON_BUSY)
+        return EX_TEMPFAIL;
+    /* A person who closes the window at once has seen what they wanted. */
+    return a->connected_once && !a->deadline ? 0 : EX_UNAVAILABLE;
+}
+
+/* Writes what the session leaves behind. Returns the program's exit code. */
+static int leave(struct app *a)
+{
+    struct wv_client_stats stats;
+    wv_client_get_stats(a->client, &stats);
+    int code = exit_code(a, &stats);
+    const char *snapshot = wv_config_string(a->options.config, "snapshot");
+    const char *json = wv_config_string(a->options.config, "stats_json");
+    a->recorder = wv_recorder_free(a->recorder);
+    if (*snapshot && !a->picture) {
+        fprintf(stderr, "wavry-client: No picture came, so %s was not written.\n", snapshot);
+        snapshot = "";
+    } else if (*snapshot) {
+        int r = wv_snapshot_write(snapshot, a->picture);
+        if (r < 0) {
+            fprintf(stderr, "wavry-client: The picture %s can't be written: %s\n", snapshot, strerror(-r));
+            code = code ? code : EX_CANTCREAT;
+            snapshot = "";
+        }
+    }
+    int r = *json
+                ? wv_numbers_write_json(json, &stats, wv_client_address(a->client), a->reason_text, snapshot)
+                : 0;
+    if (r < 0) {
+        fprintf(stderr, "wavry-client: The numbers %s can't be written: %s\n", json, strerror(-r));
+        code = code ? code : EX_CANTCREAT;
+    }
+    return code;
+}
+
+static int run(struct app *a)
+{
+    if (wv_loop_new(&a->loop) < 0 || wv_loop_add_signal(a->loop, SIGINT, on_signal, a) < 0 ||
+        wv_loop_add_signal(a->loop, SIGTERM, on_signal, a) < 0 ||
+        wv_loop_add_signal(a->loop, SIGHUP, on_signal, a) < 0)
+        return EX_OSERR;
+    signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
+    int r = open_recorder(a);
+    if (r == 0)
+        r = open_window(a);
+    if (r == 0)
+        r = open_client(a);
+    if (r != 0)
+        return r;
+    if (watch_time(a) < 0)
+        return EX_OSERR;
+    if (a->window) {
+        char text[320];
+        snprintf(text, sizeof text, "Connecting to %s", a->options.host);
+        wv_window_notice(a->window, text);
+    }
+    r = wv_loop_run(a->loop);
+    return r < 0 ? EX_SOFTWARE : leave(a);
+}
+
+int main(int argc, char **argv)
+{
+    static struct app app;
+    int r = wv_options_read(&app.options, argc, argv);
+    if (r != 0 || app.options.action == WV_OPTIONS_DONE) {
+        wv_options_fini(&app.options);
+        return r;
+    }
+    if (rift_crypto_init() < 0) {
+        app_say("The cryptography library does not start.");
+        return EX_OSERR;
+    }
+    r = app_load_trust(&app);
+    if (r == 0 && app.options.action == WV_OPTIONS_PRINT_KEY) {
+        char key[RIFT_PUBLIC_KEY_TEXT_BYTES];
+        rift_public_key_format(app.identity.public, key);
+        puts(key);
+    } else if (r == 0) {
+        r = run(&app);
+    }
+    wv_recorder_free(app.recorder);
+    app.client = wv_client_free(app.client);
+    wv_window_free(app.window);
+    wv_loop_free(app.loop);
+    rift_identity_wipe(&app.identity);
+    wv_options_fini(&app.options);
+    return r;
+}
