@@ -221,7 +221,6 @@ int wv_supervisor_run(const struct wv_supervisor_options *options, struct wv_con
     struct wv_supervisor s = {
         .options = options, .config = config, .listen_fd = -1, .started_ns = wv_now_ns()};
     bool created;
-    wv_wiring_check();
     for (size_t i = 0; i < WV_WIRING_STAGES; i++)
         s.children[i] = (struct wv_child){.pidfd = -1, .connection = -1};
     if (wv_places_init(&s.places, options->runtime, options->state, &created) < 0)

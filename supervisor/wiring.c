@@ -2,7 +2,6 @@
 
 #include "lib/base/util.h"
 
-#include <assert.h>
 #include <string.h>
 
 const struct wv_vault_item wv_vault_items[] = {
@@ -96,12 +95,17 @@ static bool item_exists(const char *name)
     return false;
 }
 
-void wv_wiring_check(void)
+bool wv_wiring_agrees(void)
 {
     for (size_t i = 0; i < WV_WIRING_STAGES; i++)
         for (const struct wv_wiring_fd *f = wv_wiring_stages[i].fds; f->name; f++)
-            assert(item_exists(f->item));
+            if (!item_exists(f->item))
+                return false;
+    for (size_t i = 0; i < wv_vault_n_items; i++)
+        if (wv_vault_items[i].writer && wv_wiring_find(wv_vault_items[i].writer) < 0)
+            return false;
     for (size_t i = 0; i < wv_wiring_n_links; i++)
-        assert(wv_wiring_find(wv_wiring_links[i].binder) >= 0 &&
-               wv_wiring_find(wv_wiring_links[i].connector) >= 0);
+        if (wv_wiring_find(wv_wiring_links[i].binder) < 0 || wv_wiring_find(wv_wiring_links[i].connector) < 0)
+            return false;
+    return true;
 }

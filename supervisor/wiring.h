@@ -53,5 +53,5 @@ extern const struct wv_wiring_link wv_wiring_links[];
 extern const size_t wv_wiring_n_links;
 
 int wv_wiring_find(const char *stage); /* index or -1 */
-/* A new name must be known to the vault before it is granted: asserts that the tables agree. */
-void wv_wiring_check(void);
+/* Whether every name in the tables is known to the table that it points to; a test asks. */
+bool wv_wiring_agrees(void);
