@@ -1,5 +1,6 @@
-/* Section 8 of proto/WIRE.md, read out of the document itself: a session must write exactly these datagrams and
- * understand them. Another implementation made them, so a mistake that both directions share shows too. */
+/* Section 8 of proto/WIRE.md, read out of the document itself: a session must write exactly these datagrams
+ * and understand them. Another implementation made them, so a mistake that both directions share shows too.
+ */
 #include "tests/unit/session_pair.h"
 
 #include <ctype.h>
@@ -136,7 +137,8 @@ START_TEST(the_examples_hold)
     struct rift_session *host = new_session(RIFT_ROLE_HOST), *client = new_session(RIFT_ROLE_CLIENT);
     struct rift_event e;
     begin(host, client);
-    /* Frame 6 was lost on its way, and the host then forgets it: its datagrams come from the document only. */
+    /* Frame 6 was lost on its way, and the host then forgets it: its datagrams come from the document only.
+     */
     give(client, 7, 1030);
     expect_silent(client, 1030);
     expect_sent(client, 8, 1031);

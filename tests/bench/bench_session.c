@@ -1,0 +1,87 @@
+/* What a session costs without a network: a host sends frames of 20 kB (18 datagrams), a client takes them;
+ * input goes the other way. Prints a line for people and one of JSON. */
+#include "lib/base/util.h"
+#include "rift/core/session.h"
+#include "rift/crypto/identity.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FRAME_BYTES 20000
+#define FRAMES      20000
+
+struct totals {
+    uint64_t send_ns, receive_ns, input_ns, datagrams, frames, events;
+};
+
+static void pass(struct rift_session *from, struct rift_session *to, uint64_t now, struct totals *t)
+{
+    static uint8_t datagrams[64][RIFT_MTU_BYTES];
+    static size_t lengths[64];
+    size_t n = 0;
+    uint64_t began = wv_now_ns();
+    while (n < 64 && rift_session_send(from, datagrams[n], RIFT_MTU_BYTES, now, &lengths[n]) == 0)
+        n++;
+    uint64_t sent = wv_now_ns();
+    struct rift_event e;
+    for (size_t i = 0; i < n; i++) {
+        rift_session_receive(to, datagrams[i], lengths[i], now);
+        while (rift_session_next_event(to, &e) == 0) {
+            t->frames += e.kind == RIFT_EVENT_FRAME;
+            t->events += e.kind == RIFT_EVENT_INPUT;
+        }
+    }
+    t->datagrams += n;
+    t->send_ns += sent - began;
+    t->receive_ns += wv_now_ns() - sent;
+}
+
+static void run(struct rift_session *host, struct rift_session *client, struct totals *video,
+                struct totals *input)
+{
+    static uint8_t frame[FRAME_BYTES];
+    for (uint32_t i = 0; i < FRAMES; i++) {
+        uint64_t now = WV_NS_PER_S + i * WV_NS_PER_MS;
+        struct rift_frame_meta meta = {.frame_id = i, .keyframe = i == 0};
+        uint64_t began = wv_now_ns();
+        if (rift_session_send_frame(host, &meta, frame, sizeof frame, now) != 0)
+            abort();
+        video->send_ns += wv_now_ns() - began;
+        pass(host, client, now, video);
+        struct rift_input_event key = {.kind = RIFT_INPUT_KEY, .code = 30, .down = i % 2};
+        uint32_t seq;
+        rift_session_send_input(client, &key, now, &seq);
+        pass(client, host, now, input);
+        pass(host, client, now, input);
+    }
+}
+
+int main(void)
+{
+    struct rift_session_config h = {.role = RIFT_ROLE_HOST, .local_id = 1, .remote_id = 2};
+    struct rift_session_config c = {.role = RIFT_ROLE_CLIENT, .local_id = 2, .remote_id = 1};
+    struct rift_session *host, *client;
+    struct totals video = {0}, input = {0};
+    if (rift_crypto_init() < 0 || rift_session_new(&host, &h, WV_NS_PER_S) < 0 ||
+        rift_session_new(&client, &c, WV_NS_PER_S) < 0)
+        return 71;
+    run(host, client, &video, &input);
+    struct rift_session_stats stats;
+    rift_session_get_stats(host, &stats);
+    double send = (double)video.send_ns / (double)video.datagrams;
+    double receive = (double)video.receive_ns / (double)video.datagrams;
+    double event = (double)(input.send_ns + input.receive_ns) / (double)FRAMES;
+    printf("video: %.0f ns to send and %.0f ns to receive a datagram, %.0f datagrams/s through both; "
+           "a frame of %d bytes takes %.1f us to send; an input event there and back %.0f ns\n",
+           send, receive, 1e9 / (send + receive), FRAME_BYTES, (double)video.send_ns / FRAMES / 1e3, event);
+    printf("{\"bench\":\"session\",\"send_ns_per_datagram\":%.0f,\"receive_ns_per_datagram\":%.0f,"
+           "\"datagrams_per_s\":%.0f,\"send_us_per_frame\":%.2f,\"input_round_trip_ns\":%.0f,"
+           "\"frames\":%llu,\"events\":%llu,\"host_memory_bytes\":%zu}\n",
+           send, receive, 1e9 / (send + receive), (double)video.send_ns / FRAMES / 1e3, event,
+           (unsigned long long)(video.frames + input.frames),
+           (unsigned long long)(video.events + input.events), stats.memory_bytes);
+    bool complete = video.frames + input.frames == FRAMES && video.events + input.events == FRAMES;
+    rift_session_free(host);
+    rift_session_free(client);
+    return complete ? 0 : 1;
+}
