@@ -1,0 +1,328 @@
+/* The program wavry-encoder as the supervisor runs it: real descriptors, real bus, locked down. The test
+ * plays supervisor, capture and transport. */
+#include "lib/base/util.h"
+#include "lib/ipc/au_ring.h"
+#include "lib/ipc/bus.h"
+#include "lib/ipc/metrics.h"
+#include "lib/ipc/ring.h"
+#include "lib/stage/message.h"
+#include "proto/bus_media.pb-c.h"
+#include "proto/bus_stage.pb-c.h"
+#include "tests/unit/encoder_kit.h"
+
+#include <check.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+
+#define WIDTH    640u
+#define HEIGHT   360u
+#define PATIENCE 20000 /* ms: for machines that do something else */
+
+struct bed {
+    char dir[64], supervisor[96], bus[96];
+    int listener, connection;
+    int metrics, frames, raw_reader, raw_event, entries, au_reader, au_event;
+    struct wv_ring_producer *capture;
+    struct wv_au_consumer *transport;
+    struct wv_loop *loop;
+    struct wv_bus *zmq;
+    struct wv_bus_link *link;
+    pid_t pid;
+};
+
+static Wavry__Bus__StageMessage *receive(struct bed *b)
+{
+    struct pollfd p = {.fd = b->connection, .events = POLLIN};
+    int fds[WV_FDPASS_MAX_FDS];
+    ProtobufCMessage *m = NULL;
+    size_t n = 0;
+
+    ck_assert_int_eq(poll(&p, 1, PATIENCE), 1);
+    ck_assert_int_eq(wv_message_receive(b->connection, &wavry__bus__stage_message__descriptor, &m, fds, &n),
+                     0);
+    return (Wavry__Bus__StageMessage *)m;
+}
+
+static void expect(struct bed *b, Wavry__Bus__StageMessage__KindCase kind)
+{
+    Wavry__Bus__StageMessage *m = receive(b);
+
+    ck_assert_msg(m->kind_case == kind, "kind %d: %s", (int)m->kind_case,
+                  m->kind_case == WAVRY__BUS__STAGE_MESSAGE__KIND_FAILED ? m->failed->reason : "");
+    protobuf_c_message_free_unpacked(&m->base, NULL);
+}
+
+static void grant(struct bed *b)
+{
+    char *names[] = {"metrics",    "raw-frames", "raw-reader", "raw-event",
+                     "au-entries", "au-reader",  "au-event"};
+    int fds[] = {b->metrics, b->frames, b->raw_reader, b->raw_event, b->entries, b->au_reader, b->au_event};
+    Wavry__Bus__BusLink link = WAVRY__BUS__BUS_LINK__INIT, *links[] = {&link};
+    Wavry__Bus__StageGrant g = WAVRY__BUS__STAGE_GRANT__INIT;
+    Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
+
+    link.peer = "transport";
+    link.path = b->bus;
+    g.fd_names = names;
+    g.n_fd_names = WV_ARRAY_SIZE(names);
+    g.links = links;
+    g.n_links = 1;
+    m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_GRANT;
+    m.grant = &g;
+    ck_assert_int_eq(wv_message_send(b->connection, &m.base, fds, WV_ARRAY_SIZE(fds)), 0);
+}
+
+static void start(struct bed *b)
+{
+    struct pollfd p = {.fd = b->listener, .events = POLLIN};
+    struct wv_peer peer;
+
+    b->pid = fork();
+    ck_assert_int_ge(b->pid, 0);
+    if (b->pid == 0) {
+        execl(ENCODER, ENCODER, "--supervisor", b->supervisor, "--set", "threads=2", (char *)NULL);
+        _exit(127);
+    }
+    ck_assert_int_eq(poll(&p, 1, PATIENCE), 1);
+    b->connection = wv_seqpacket_accept(b->listener, &peer);
+    ck_assert_int_ge(b->connection, 0);
+    expect(b, WAVRY__BUS__STAGE_MESSAGE__KIND_HELLO);
+    grant(b);
+}
+
+static int stop(struct bed *b, int signal)
+{
+    int status = 0;
+
+    ck_assert_int_eq(kill(b->pid, signal), 0);
+    ck_assert_int_eq(waitpid(b->pid, &status, 0), b->pid);
+    b->pid = 0;
+    b->connection = wv_close(b->connection);
+    return status;
+}
+
+static struct bed *bed_new(void)
+{
+    struct bed *b = calloc(1, sizeof(*b));
+
+    ck_assert_ptr_nonnull(b);
+    snprintf(b->dir, sizeof(b->dir), "/tmp/wavry-test-encoder-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(b->dir));
+    snprintf(b->supervisor, sizeof(b->supervisor), "%s/supervisor", b->dir);
+    snprintf(b->bus, sizeof(b->bus), "%s/bus", b->dir);
+    b->listener = wv_seqpacket_listen(b->supervisor, 0600);
+    ck_assert_int_ge(b->listener, 0);
+    ck_assert_int_eq(wv_metrics_create_page(&b->metrics), 0);
+    ck_assert_int_eq(wv_ring_create(1920, 1080, &b->frames, &b->raw_reader), 0);
+    ck_assert_int_eq(wv_au_ring_create(&b->entries, &b->au_reader), 0);
+    b->raw_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    b->au_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    ck_assert_int_eq(wv_ring_producer_new(&b->capture, b->frames, b->raw_reader), 0);
+    ck_assert_int_eq(wv_au_consumer_new(&b->transport, b->entries, b->au_reader), 0);
+    ck_assert_int_eq(wv_loop_new(&b->loop), 0);
+    ck_assert_int_eq(wv_bus_new(&b->zmq, b->loop, NULL, 0, b), 0);
+    ck_assert_int_eq(wv_bus_add_link(b->zmq, "encoder", b->bus, true, &b->link), 0);
+    return b;
+}
+
+static void bed_free(struct bed *b)
+{
+    b->zmq = wv_bus_free(b->zmq);
+    b->loop = wv_loop_free(b->loop);
+    b->transport = wv_au_consumer_free(b->transport);
+    b->capture = wv_ring_producer_free(b->capture);
+    wv_close(b->listener);
+    wv_close(b->connection);
+    wv_close(b->metrics);
+    wv_close(b->frames);
+    wv_close(b->raw_reader);
+    wv_close(b->raw_event);
+    wv_close(b->entries);
+    wv_close(b->au_reader);
+    wv_close(b->au_event);
+    unlink(b->supervisor);
+    unlink(b->bus);
+    rmdir(b->dir);
+    free(b);
+}
+
+static void publish(struct bed *b, uint32_t width, uint32_t height, uint32_t offset)
+{
+    struct wv_frame_header h = {.format = WV_PIXEL_NV12, .width = width, .height = height, .stride = width};
+    struct kit_picture p = {.width = width, .height = height, .stride = width};
+
+    (void)wv_ring_begin(b->capture, &p.pixels);
+    kit_draw_text(&p, offset);
+    h.capture_ns = wv_now_ns();
+    wv_ring_publish(b->capture, &h, wv_now_ns());
+    ck_assert_int_eq(eventfd_write(b->raw_event, 1), 0);
+}
+
+/* The next access unit within TIMEOUT_MS. */
+static bool pop(struct bed *b, struct wv_au_header *ret, int timeout_ms)
+{
+    uint64_t until = wv_now_ns() + (uint64_t)timeout_ms * WV_NS_PER_MS;
+    const uint8_t *data;
+
+    do {
+        struct pollfd p = {.fd = b->au_event, .events = POLLIN};
+        eventfd_t count;
+        int r = wv_au_pop(b->transport, ret, &data);
+
+        ck_assert_int_ne(r, WV_AU_BAD);
+        if (!r) {
+            struct kit_nals n = kit_nals(data, ret->size);
+
+            ck_assert_uint_eq(n.idr > 0, ret->keyframe);
+            wv_au_pop_done(b->transport);
+            return true;
+        }
+        if (poll(&p, 1, 20) == 1)
+            (void)eventfd_read(b->au_event, &count);
+    } while (wv_now_ns() < until);
+    return false;
+}
+
+static void say_target(struct bed *b, uint32_t viewers)
+{
+    Wavry__Bus__EncoderTarget t = WAVRY__BUS__ENCODER_TARGET__INIT;
+    int r = WV_BUS_UNSENT;
+
+    t.viewers = viewers;
+    for (unsigned i = 0; r == WV_BUS_UNSENT && i < PATIENCE / 10; i++) {
+        r = wv_bus_send(b->link, &t.base);
+        if (r)
+            (void)poll(NULL, 0, 10); /* until the stage has connected */
+    }
+    ck_assert_int_eq(r, 0);
+}
+
+static void wait_for_viewers(struct bed *b, uint64_t viewers)
+{
+    struct wv_metrics_snapshot *s = calloc(1, sizeof(*s));
+    const struct wv_metric_value *v = NULL;
+
+    ck_assert_ptr_nonnull(s);
+    for (unsigned i = 0; i < PATIENCE / 10; i++) {
+        if (!wv_metrics_read(b->metrics, s) && (v = wv_metrics_find(s, "viewers")) && v->value == viewers)
+            break;
+        (void)poll(NULL, 0, 10);
+    }
+    ck_assert(v && v->value == viewers);
+    free(s);
+}
+
+START_TEST(a_stage_killed_comes_back_with_a_keyframe_of_the_same_picture)
+{
+    struct bed *b = bed_new();
+    struct wv_au_header h;
+    uint64_t begun;
+    uint16_t epoch;
+    uint32_t id = 0;
+
+    start(b);
+    expect(b, WAVRY__BUS__STAGE_MESSAGE__KIND_READY);
+    publish(b, WIDTH, HEIGHT, 0);
+    ck_assert(pop(b, &h, PATIENCE));
+    ck_assert_uint_eq(h.keyframe, 1);
+    ck_assert_uint_eq(h.width, WIDTH);
+    epoch = h.epoch;
+    publish(b, WIDTH, HEIGHT, 4);
+    ck_assert(pop(b, &h, PATIENCE));
+    ck_assert_uint_eq(h.keyframe, 0);
+    while (pop(b, &h, 1000)) /* the refinements: they end by themselves */
+        id = h.frame_id;
+    stop(b, SIGKILL);
+
+    begun = wv_now_ns();
+    start(b); /* no new picture, no word of transport */
+    ck_assert(pop(b, &h, PATIENCE));
+    printf("from start to the first access unit: %.1f ms\n", (double)(wv_now_ns() - begun) / 1e6);
+    ck_assert_uint_eq(h.keyframe, 1);
+    ck_assert_uint_eq(h.epoch, (uint16_t)(epoch + 1));
+    ck_assert_uint_eq(h.frame_id, id + 1);
+    expect(b, WAVRY__BUS__STAGE_MESSAGE__KIND_READY);
+    publish(b, 800, 600, 0); /* a new size when locked down: x264 makes new threads */
+    do
+        ck_assert(pop(b, &h, PATIENCE));
+    while (h.width == WIDTH);
+    ck_assert_uint_eq(h.keyframe, 1);
+    ck_assert_uint_eq(h.width, 800);
+    ck_assert_uint_eq(h.height, 600);
+    ck_assert_int_eq(stop(b, SIGTERM), 0);
+    bed_free(b);
+}
+END_TEST
+
+START_TEST(transport_says_whether_anybody_watches)
+{
+    struct bed *b = bed_new();
+    struct wv_au_header h;
+
+    start(b);
+    expect(b, WAVRY__BUS__STAGE_MESSAGE__KIND_READY);
+    say_target(b, 0);
+    wait_for_viewers(b, 0);
+    publish(b, WIDTH, HEIGHT, 0);
+    ck_assert(!pop(b, &h, 200));
+    say_target(b, 1);
+    ck_assert(pop(b, &h, PATIENCE));
+    ck_assert_uint_eq(h.keyframe, 1);
+    ck_assert_int_eq(stop(b, SIGTERM), 0);
+    bed_free(b);
+}
+END_TEST
+
+START_TEST(without_its_plugin_it_says_what_to_do)
+{
+    struct bed *b = bed_new();
+    Wavry__Bus__StageMessage *m;
+    struct pollfd p = {.fd = b->listener, .events = POLLIN};
+    struct wv_peer peer;
+    int status;
+
+    b->pid = fork();
+    ck_assert_int_ge(b->pid, 0);
+    if (b->pid == 0) {
+        execl(ENCODER, ENCODER, "--supervisor", b->supervisor, "--set", "plugin_dir=/nonexistent",
+              (char *)NULL);
+        _exit(127);
+    }
+    ck_assert_int_eq(poll(&p, 1, PATIENCE), 1);
+    b->connection = wv_seqpacket_accept(b->listener, &peer);
+    expect(b, WAVRY__BUS__STAGE_MESSAGE__KIND_HELLO);
+    grant(b);
+    m = receive(b);
+    ck_assert_int_eq(m->kind_case, WAVRY__BUS__STAGE_MESSAGE__KIND_FAILED);
+    ck_assert_ptr_nonnull(strstr(m->failed->reason, "/nonexistent/libgstx264.so"));
+    ck_assert_ptr_nonnull(strstr(m->failed->reason, "gstreamer1.0-plugins-ugly"));
+    protobuf_c_message_free_unpacked(&m->base, NULL);
+    ck_assert_int_eq(waitpid(b->pid, &status, 0), b->pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+    bed_free(b);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("encoder_stage");
+    TCase *stage = tcase_create("stage");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_test(stage, a_stage_killed_comes_back_with_a_keyframe_of_the_same_picture);
+    tcase_add_test(stage, transport_says_whether_anybody_watches);
+    tcase_add_test(stage, without_its_plugin_it_says_what_to_do);
+    tcase_set_timeout(stage, 60);
+    suite_add_tcase(suite, stage);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
