@@ -1,0 +1,567 @@
+/* The whole transport over loopback, with the identity stage's code behind its link. */
+#include "lib/base/util.h"
+#include "proto/bus_media.pb-c.h"
+#include "tests/unit/transport_kit.h"
+
+#include <check.h>
+#include <linux/input-event-codes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static struct kit kit;
+
+static void setup(void)
+{
+    kit_init(&kit, 8, false);
+}
+
+static void teardown(void)
+{
+    kit_fini(&kit);
+}
+
+/* ---- conditions ---- */
+
+static bool client_is_closed(struct kit *k, void *argument)
+{
+    return ((struct kit_client *)argument)->closed;
+}
+
+static bool viewers_are(struct kit *k, void *argument)
+{
+    return k->encoder_viewers == *(uint32_t *)argument && k->capture_viewers == *(uint32_t *)argument;
+}
+
+static bool has_frames(struct kit *k, void *argument)
+{
+    return ((struct kit_client *)argument)->n_frames > 0;
+}
+
+static bool has_event(struct kit *k, void *argument)
+{
+    return k->n_events > 0;
+}
+
+static bool has_release(struct kit *k, void *argument)
+{
+    return k->n_releases > 0;
+}
+
+static bool controls(struct kit *k, void *argument)
+{
+    return ((struct kit_client *)argument)->controls;
+}
+
+static void wait_viewers(uint32_t n)
+{
+    kit_until(&kit, viewers_are, &n);
+}
+
+struct metric_wait {
+    enum wv_transport_metric id;
+    uint64_t least;
+};
+
+static bool metric_reached(struct kit *k, void *argument)
+{
+    const struct metric_wait *w = argument;
+    return kit_metric(k, w->id) >= w->least;
+}
+
+static void wait_metric(enum wv_transport_metric id, uint64_t least)
+{
+    struct metric_wait w = {id, least};
+    kit_until(&kit, metric_reached, &w);
+}
+
+static void connect_client(struct kit_client *c, uint8_t seed, bool view_only)
+{
+    kit_authorize(&kit, seed, "somebody");
+    kit_client_init(&kit, c, seed, view_only);
+    kit_client_connected(&kit, c);
+}
+
+/* ---- pictures ---- */
+
+START_TEST(a_client_sees_frames)
+{
+    static struct kit_client c;
+    connect_client(&c, 1, false);
+    ck_assert(c.controls);
+    wait_viewers(1);
+    ck_assert_uint_eq(kit.encoder_bitrate, 8000000);
+    ck_assert_uint_ge(kit.keyframe_requests, 1);
+
+    /* What it could not decode is not sent to it. */
+    kit_push(&kit, false, 7, 5000, 0);
+    wait_metric(WV_T_FRAMES_SKIPPED, 1);
+    ck_assert_uint_eq(c.n_frames, 0);
+
+    kit_push(&kit, true, 42, 60000, 0);
+    kit_until(&kit, has_frames, &c);
+    ck_assert(c.frame.keyframe);
+    ck_assert_uint_eq(c.frame_first_byte, 42);
+    ck_assert_uint_eq(c.frame_len, 60000);
+    ck_assert_uint_eq(c.frame.width, 1280);
+    ck_assert_uint_gt(c.frame.capture_us, 0);
+    c.n_frames = 0;
+    kit_push(&kit, false, 43, 3000, 0);
+    kit_until(&kit, has_frames, &c);
+    ck_assert_uint_eq(c.frame_first_byte, 43);
+    kit_run(&kit, 20);
+    ck_assert_uint_eq(c.width, 1280);
+    ck_assert_uint_eq(c.height, 720);
+    ck_assert_uint_eq(kit_metric(&kit, WV_T_FRAMES_SENT), 2);
+    ck_assert_uint_ge(kit_metric(&kit, WV_T_PACE_US), 2);
+
+    rift_session_close(c.session, RIFT_CLOSE_NORMAL, "bye", wv_now_ns());
+    wait_viewers(0);
+}
+END_TEST
+
+START_TEST(a_request_brings_one_keyframe_request)
+{
+    static struct kit_client c;
+    connect_client(&c, 1, false);
+    kit_push(&kit, true, 1, 1000, 0);
+    kit_until(&kit, has_frames, &c);
+    kit_run(&kit, 300); /* no request is taken for an echo of that keyframe */
+    unsigned before = kit.keyframe_requests;
+    rift_session_request_keyframe(c.session, wv_now_ns());
+    wait_metric(WV_T_KEYFRAME_REQUESTS, kit_metric(&kit, WV_T_KEYFRAME_REQUESTS) + 1);
+    kit_run(&kit, 50);
+    ck_assert_uint_eq(kit.keyframe_requests, before + 1);
+}
+END_TEST
+
+START_TEST(a_restarted_encoder_is_told_its_target)
+{
+    static struct kit_client c;
+    connect_client(&c, 1, false);
+    wait_viewers(1);
+    kit_stage_disconnect(&kit.encoder);
+    kit.encoder_viewers = 0;
+    kit_run(&kit, 100);
+    kit_stage_connect(&kit, &kit.encoder, "encoder");
+    wait_viewers(1);
+}
+END_TEST
+
+static bool has_notice(struct kit *k, void *argument)
+{
+    struct kit_client *c = argument;
+    return c->notice[0] != 0;
+}
+
+static bool has_no_notice(struct kit *k, void *argument)
+{
+    return !has_notice(k, argument);
+}
+
+START_TEST(clients_are_told_why_there_is_no_picture)
+{
+    static struct kit_client c;
+    connect_client(&c, 1, false);
+    kit_stage_disconnect(&kit.encoder);
+    kit_until(&kit, has_notice, &c);
+    kit_stage_connect(&kit, &kit.encoder, "encoder");
+    kit_push(&kit, true, 1, 1000, 0);
+    kit_until(&kit, has_no_notice, &c);
+}
+END_TEST
+
+/* ---- input ---- */
+
+START_TEST(input_reaches_the_input_stage_and_pictures_say_so)
+{
+    static struct kit_client c;
+    connect_client(&c, 1, false);
+    kit_push(&kit, true, 1, 1000, 0);
+    kit_until(&kit, has_frames, &c);
+    kit_client_key(&c, KEY_A, true);
+    kit_until(&kit, has_event, NULL);
+    ck_assert_uint_eq(kit.events[0].seq, 1);
+    ck_assert_uint_eq(kit.events[0].kind, RIFT_INPUT_KEY);
+    ck_assert_uint_eq(kit.events[0].code, KEY_A);
+    ck_assert(kit.events[0].down);
+    ck_assert_uint_ne(kit.events[0].session, 0);
+    kit_run(&kit, 30);
+    ck_assert_uint_eq(kit.n_events, 1); /* acknowledged: not repeated */
+
+    c.n_frames = 0;
+    kit_push(&kit, false, 2, 1000, 1);
+    kit_until(&kit, has_frames, &c);
+    ck_assert_uint_eq(c.frame.input_seq, 1);
+    /* A number that was never sent is of another session. */
+    c.n_frames = 0;
+    kit_push(&kit, false, 3, 1000, 99);
+    kit_until(&kit, has_frames, &c);
+    ck_assert_uint_eq(c.frame.input_seq, 0);
+}
+END_TEST
+
+START_TEST(a_viewer_gets_control_when_the_controller_leaves)
+{
+    static struct kit_client first, second, viewer;
+    connect_client(&viewer, 3, true);
+    ck_assert(!viewer.controls);
+    connect_client(&first, 1, false);
+    ck_assert(first.controls);
+    connect_client(&second, 2, false);
+    ck_assert(!second.controls);
+    kit_client_key(&second, KEY_B, true);
+    wait_metric(WV_T_INPUT_DROPPED_VIEWER, 1);
+    ck_assert_uint_eq(kit.n_events, 0);
+    kit_client_key(&first, KEY_A, true);
+    kit_until(&kit, has_event, NULL);
+    uint32_t number = kit.events[0].session;
+
+    rift_session_close(first.session, RIFT_CLOSE_NORMAL, "", wv_now_ns());
+    kit_until(&kit, has_release, NULL);
+    ck_assert_uint_eq(kit.released, number);
+    kit_until(&kit, controls, &second);
+    ck_assert(!viewer.controls);
+    kit.n_events = 0;
+    kit_client_key(&second, KEY_C, true);
+    kit_until(&kit, has_event, NULL);
+    ck_assert_uint_eq(kit.events[0].code, KEY_C);
+    ck_assert_uint_ne(kit.events[0].session, number);
+}
+END_TEST
+
+START_TEST(a_restarted_input_stage_gets_what_was_not_done)
+{
+    static struct kit_client c;
+    connect_client(&c, 1, false);
+    kit.acknowledges = false;
+    kit_client_key(&c, KEY_A, false); /* a release never grows too old */
+    kit_until(&kit, has_event, NULL);
+    kit_stage_disconnect(&kit.input);
+    kit.n_events = 0;
+    kit.acknowledges = true;
+    kit_run(&kit, 30);
+    kit_stage_connect(&kit, &kit.input, "input");
+    kit_until(&kit, has_event, NULL);
+    ck_assert_uint_eq(kit.events[0].seq, 1);
+    ck_assert_uint_eq(kit.events[0].code, KEY_A);
+    kit_run(&kit, 30);
+    unsigned n = kit.n_events;
+    kit_run(&kit, 300);
+    ck_assert_uint_eq(kit.n_events, n);
+}
+END_TEST
+
+/* ---- who may connect ---- */
+
+START_TEST(an_unknown_key_is_told_so)
+{
+    static struct kit_client c;
+    kit_client_init(&kit, &c, 9, false);
+    kit_until(&kit, client_is_closed, &c);
+    ck_assert_int_eq(c.reason, RIFT_CLOSE_UNAUTHORIZED);
+    ck_assert_uint_eq(c.n_hellos, 0);
+    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS_STARTED), 0);
+    ck_assert_uint_eq(kit_metric(&kit, WV_T_HANDSHAKES_UNKNOWN_KEY), 1);
+    ck_assert_uint_eq(kit.encoder_viewers, 0);
+}
+END_TEST
+
+START_TEST(the_same_key_replaces_its_session)
+{
+    static struct kit_client old, new;
+    connect_client(&old, 1, false);
+    connect_client(&new, 1, false);
+    kit_until(&kit, client_is_closed, &old);
+    ck_assert_int_eq(old.reason, RIFT_CLOSE_REPLACED);
+    kit_until(&kit, controls, &new);
+    wait_viewers(1);
+}
+END_TEST
+
+START_TEST(no_more_clients_than_places)
+{
+    static struct kit_client c[9];
+    for (uint8_t i = 0; i < 8; i++)
+        connect_client(&c[i], (uint8_t)(i + 1), false);
+    kit_authorize(&kit, 9, "late");
+    kit_client_init(&kit, &c[8], 9, false);
+    kit_until(&kit, client_is_closed, &c[8]);
+    ck_assert_int_eq(c[8].reason, RIFT_CLOSE_BUSY);
+    kit_run(&kit, 600);
+    struct wv_session_record record;
+    unsigned shown = 0;
+    for (unsigned i = 0; i < WV_SESSIONS_MAX; i++)
+        shown += wv_session_page_get(kit.page, i, &record) == 0;
+    ck_assert_uint_eq(shown, 8);
+    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS), 8);
+}
+END_TEST
+
+START_TEST(a_revoked_key_is_out_at_once)
+{
+    static struct kit_client c;
+    char key[RIFT_PUBLIC_KEY_TEXT_BYTES], reply[256];
+    connect_client(&c, 1, false);
+    rift_public_key_format(c.identity.public, key);
+    ck_assert_int_eq(wv_identity_request(kit.identity, "revoke", key, reply, sizeof reply), 0);
+    kit_until(&kit, client_is_closed, &c);
+    ck_assert_int_eq(c.reason, RIFT_CLOSE_REVOKED);
+    kit_client_fini(&c);
+    kit_client_init(&kit, &c, 1, false);
+    kit_until(&kit, client_is_closed, &c);
+    ck_assert_int_eq(c.reason, RIFT_CLOSE_UNAUTHORIZED);
+}
+END_TEST
+
+START_TEST(a_key_taken_out_of_the_file_is_out_at_once)
+{
+    static struct kit_client c;
+    char path[128];
+    connect_client(&c, 1, false);
+    snprintf(path, sizeof path, "%s/identity/peers", kit.folder);
+    ck_assert_int_eq(wv_write_file_atomic(path, "# nobody\n", 9, 0600), 0);
+    kit_until(&kit, client_is_closed, &c);
+    ck_assert_int_eq(c.reason, RIFT_CLOSE_REVOKED);
+}
+END_TEST
+
+START_TEST(a_session_outlives_the_identity_stage)
+{
+    static struct kit_client c, late;
+    connect_client(&c, 1, false);
+    kit_authorize(&kit, 2, "late");
+    kit_stage_disconnect(&kit.identity_stage);
+    kit.identity = wv_identity_free(kit.identity);
+    kit_client_init(&kit, &late, 2, false);
+    wait_metric(WV_T_DROPPED_UNANSWERED, 1);
+    kit_push(&kit, true, 1, 1000, 0);
+    kit_until(&kit, has_frames, &c);
+
+    char state[96];
+    snprintf(state, sizeof state, "%s/identity", kit.folder);
+    ck_assert_int_eq(wv_identity_new(&kit.identity, state, kit.identity_metrics), 0);
+    kit_stage_connect(&kit, &kit.identity_stage, "identity");
+    kit_client_connected(&kit, &late);
+    ck_assert(!c.closed);
+    ck_assert_mem_eq(c.host_key, late.host_key, 32);
+}
+END_TEST
+
+/* ---- bad input and bad paths ---- */
+
+static uint32_t next_random(void)
+{
+    static uint64_t state = 0x2545f4914f6cdd1d;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (uint32_t)(state >> 16);
+}
+
+START_TEST(garbage_is_counted_and_harmless)
+{
+    static struct kit_client c;
+    connect_client(&c, 1, false);
+    kit_push(&kit, true, 1, 1000, 0);
+    kit_until(&kit, has_frames, &c);
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&kit.address, sizeof kit.address), 0);
+    uint8_t datagram[2000];
+    for (unsigned i = 0; i < 2000; i++) {
+        size_t len = next_random() % sizeof datagram;
+        for (size_t j = 0; j < len; j++)
+            datagram[j] = (uint8_t)next_random();
+        static const uint8_t kinds[] = {1, 2, 3, 4, 16};
+        if (len && i % 2)
+            datagram[0] = kinds[next_random() % sizeof kinds];
+        (void)!send(fd, datagram, len, 0);
+        if (i % 100 == 0)
+            kit_run(&kit, 3);
+    }
+    kit_run(&kit, 50);
+    ck_assert_uint_gt(kit_metric(&kit, WV_T_DROPPED_MALFORMED), 500);
+
+    /* A true datagram again, cut short, damaged, and for a session that isn't there. */
+    kit_client_key(&c, KEY_A, true);
+    kit_until(&kit, has_event, NULL);
+    memcpy(datagram, c.last_sent, c.last_sent_len);
+    size_t len = c.last_sent_len;
+    (void)!send(fd, datagram, len, 0);
+    wait_metric(WV_T_DROPPED_REPLAY, 1);
+    datagram[15] ^= 0x10; /* another counter */
+    (void)!send(fd, datagram, len, 0);
+    wait_metric(WV_T_DROPPED_AUTH, 1);
+    (void)!send(fd, datagram, 33, 0);
+    wait_metric(WV_T_DROPPED_AUTH, 2);
+    datagram[4] ^= 0xff;
+    (void)!send(fd, datagram, len, 0);
+    wait_metric(WV_T_DROPPED_UNKNOWN, 1);
+    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS_MOVED), 0);
+    close(fd);
+
+    c.n_frames = 0;
+    kit_push(&kit, false, 9, 1000, 0);
+    kit_until(&kit, has_frames, &c);
+    ck_assert(!c.closed);
+}
+END_TEST
+
+START_TEST(clients_that_vanish_half_way_keep_nobody_out)
+{
+    static struct kit_client ghosts[40], c;
+    for (size_t i = 0; i < WV_ARRAY_SIZE(ghosts); i++)
+        kit_client_init(&kit, &ghosts[i], (uint8_t)(100 + i), false);
+    kit_run(&kit, 4);
+    for (size_t i = 0; i < WV_ARRAY_SIZE(ghosts); i++)
+        ghosts[i].mute = true;
+    wait_metric(WV_T_HANDSHAKES_STARTED, 20);
+    connect_client(&c, 1, false);
+    ck_assert(c.controls);
+}
+END_TEST
+
+START_TEST(a_session_follows_its_client)
+{
+    static struct kit_client c;
+    connect_client(&c, 1, false);
+    kit_push(&kit, true, 1, 1000, 0);
+    kit_until(&kit, has_frames, &c);
+    kit_client_move(&c);
+    kit_client_key(&c, KEY_A, true);
+    wait_metric(WV_T_SESSIONS_MOVED, 1);
+    c.n_frames = 0;
+    kit_push(&kit, false, 2, 1000, 0);
+    kit_until(&kit, has_frames, &c);
+}
+END_TEST
+
+START_TEST(a_malformed_control_message_ends_its_session_only)
+{
+    static struct kit_client good, bad;
+    connect_client(&good, 1, false);
+    connect_client(&bad, 2, false);
+    const uint8_t nonsense[] = {0xff, 0xff, 0xff, 0xff, 0xff};
+    ck_assert_int_eq(rift_session_send_control(bad.session, nonsense, sizeof nonsense, wv_now_ns()), 0);
+    kit_until(&kit, client_is_closed, &bad);
+    ck_assert_int_eq(bad.reason, RIFT_CLOSE_PROTOCOL);
+    kit_push(&kit, true, 1, 1000, 0);
+    kit_until(&kit, has_frames, &good);
+}
+END_TEST
+
+/* ---- the rest ---- */
+
+static bool has_cursor(struct kit *k, void *argument)
+{
+    struct kit_client *c = argument;
+    return c->n_images && c->n_cursors && c->cursor.shape_id == 5;
+}
+
+static void send_cursor(uint32_t side)
+{
+    uint8_t *pixels = calloc((size_t)side * side, 4);
+    Wavry__Bus__CursorShape shape = WAVRY__BUS__CURSOR_SHAPE__INIT;
+    shape.shape_id = 5;
+    shape.width = shape.height = side;
+    shape.hot_x = side - 1;
+    shape.argb = (ProtobufCBinaryData){.len = (size_t)side * side * 4, .data = pixels};
+    Wavry__Bus__CursorMoved moved = WAVRY__BUS__CURSOR_MOVED__INIT;
+    moved.x = 100;
+    moved.y = -5;
+    moved.visible = true;
+    moved.shape_id = 5;
+    wv_bus_send(kit.capture.link, &shape.base);
+    wv_bus_send(kit.capture.link, &moved.base);
+    free(pixels);
+}
+
+START_TEST(the_cursor_travels_beside_the_video)
+{
+    static struct kit_client c, late;
+    connect_client(&c, 1, false);
+    kit_run(&kit, 20);
+    ck_assert_uint_ge(kit.shape_requests, 1);
+    send_cursor(256); /* more than a control message holds: made smaller */
+    kit_until(&kit, has_cursor, &c);
+    ck_assert_uint_eq(c.image_id, 5);
+    ck_assert_uint_eq(c.image_width, 64);
+    ck_assert_uint_eq(c.cursor.x, 100);
+    ck_assert_uint_eq(c.cursor.y, 0);
+    connect_client(&late, 2, false);
+    kit_until(&kit, has_cursor, &late);
+}
+END_TEST
+
+static bool is_drained(struct kit *k, void *argument)
+{
+    return k->drained;
+}
+
+START_TEST(stopping_says_goodbye)
+{
+    static struct kit_client c;
+    connect_client(&c, 1, false);
+    wv_transport_drain(kit.transport);
+    kit_until(&kit, client_is_closed, &c);
+    ck_assert_int_eq(c.reason, RIFT_CLOSE_SHUTDOWN);
+    kit_until(&kit, is_drained, NULL);
+}
+END_TEST
+
+START_TEST(an_ipv4_socket_will_do)
+{
+    static struct kit_client c;
+    kit_fini(&kit);
+    kit_init(&kit, 1, true);
+    connect_client(&c, 1, false);
+    kit_push(&kit, true, 1, 200000, 0);
+    kit_until(&kit, has_frames, &c);
+    ck_assert_uint_eq(c.frame_len, 200000);
+    kit_run(&kit, 300);
+    struct wv_session_record record;
+    ck_assert_int_eq(wv_session_page_get(kit.page, 0, &record), 0);
+    ck_assert_int_eq(strncmp(record.address, "127.0.0.1:", 10), 0);
+    ck_assert_str_eq(record.name, "somebody");
+    ck_assert(record.controls);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("transport stage");
+    TCase *c = tcase_create("stage");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, a_client_sees_frames);
+    tcase_add_test(c, a_request_brings_one_keyframe_request);
+    tcase_add_test(c, a_restarted_encoder_is_told_its_target);
+    tcase_add_test(c, clients_are_told_why_there_is_no_picture);
+    tcase_add_test(c, input_reaches_the_input_stage_and_pictures_say_so);
+    tcase_add_test(c, a_viewer_gets_control_when_the_controller_leaves);
+    tcase_add_test(c, a_restarted_input_stage_gets_what_was_not_done);
+    tcase_add_test(c, an_unknown_key_is_told_so);
+    tcase_add_test(c, the_same_key_replaces_its_session);
+    tcase_add_test(c, no_more_clients_than_places);
+    tcase_add_test(c, a_revoked_key_is_out_at_once);
+    tcase_add_test(c, a_key_taken_out_of_the_file_is_out_at_once);
+    tcase_add_test(c, a_session_outlives_the_identity_stage);
+    tcase_add_test(c, garbage_is_counted_and_harmless);
+    tcase_add_test(c, clients_that_vanish_half_way_keep_nobody_out);
+    tcase_add_test(c, a_session_follows_its_client);
+    tcase_add_test(c, a_malformed_control_message_ends_its_session_only);
+    tcase_add_test(c, the_cursor_travels_beside_the_video);
+    tcase_add_test(c, stopping_says_goodbye);
+    tcase_add_test(c, an_ipv4_socket_will_do);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *r = srunner_create(suite());
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
