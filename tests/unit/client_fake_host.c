@@ -1,0 +1,266 @@
+#include "tests/unit/client_fake_host.h"
+
+#include "lib/base/util.h"
+#include "proto/rift.pb-c.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define FRAME_NS (16 * WV_NS_PER_MS)
+
+#define require(condition)                                                                                   \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                        \
+            abort();                                                                                         \
+        }                                                                                                    \
+    } while (0)
+
+static void pack_address(const struct sockaddr_in *a, uint8_t ret[RIFT_ADDRESS_BYTES])
+{
+    memset(ret, 0, RIFT_ADDRESS_BYTES);
+    ret[10] = ret[11] = 0xff;
+    memcpy(ret + 12, &a->sin_addr, 4);
+    memcpy(ret + 16, &a->sin_port, 2);
+}
+
+static void send_to(struct fake_host *h, const uint8_t address[RIFT_ADDRESS_BYTES], const uint8_t *data,
+                    size_t len)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET};
+    memcpy(&a.sin_addr, address + 12, 4);
+    memcpy(&a.sin_port, address + 16, 2);
+    if (!h->mute)
+        (void)!sendto(h->fd, data, len, MSG_DONTWAIT, (struct sockaddr *)&a, sizeof a);
+}
+
+static void take_hello(struct fake_host *h)
+{
+    Wavry__Rift__ClientHello *m =
+        wavry__rift__client_hello__unpack(NULL, h->handshake.payload_len, h->handshake.payload);
+    require(m);
+    snprintf(h->device, sizeof h->device, "%s", m->device);
+    snprintf(h->software, sizeof h->software, "%s", m->software);
+    h->view_only = m->view_only;
+    wavry__rift__client_hello__free_unpacked(m, NULL);
+}
+
+static void open_session(struct fake_host *h, uint64_t now)
+{
+    take_hello(h);
+    h->session = rift_session_free(h->session);
+    h->handshake.config.pacing_bps = 100000000;
+    h->handshake.config.pacing_burst_bytes = 200000;
+    require(rift_session_new(&h->session, &h->handshake.config, now) == 0);
+    memcpy(h->peer, h->handshake.address, sizeof h->peer);
+    h->sessions++;
+    if (h->refuse) {
+        rift_session_close(h->session, h->refuse_reason, h->refuse_text, now);
+        return;
+    }
+    fake_host_send_hello(h, "fake", "");
+    if (h->frames)
+        fake_host_send_picture(h, 60, 100, true);
+}
+
+static void take_events(struct fake_host *h)
+{
+    struct rift_event e;
+    while (h->session && rift_session_next_event(h->session, &e) == 0) {
+        switch (e.kind) {
+        case RIFT_EVENT_INPUT:
+            require(h->n_inputs < WV_ARRAY_SIZE(h->inputs));
+            h->inputs[h->n_inputs++] = e.input.event;
+            h->last_input_seq = e.input.seq;
+            break;
+        case RIFT_EVENT_CONTROL:
+            h->n_reports++;
+            break;
+        case RIFT_EVENT_KEYFRAME_REQUEST:
+            h->keyframe_requests++;
+            if (h->frames)
+                fake_host_send_picture(h, 60, 100, true);
+            break;
+        case RIFT_EVENT_CLOSED:
+            h->client_close = e.closed.reason;
+            h->client_closed = true;
+            h->session = rift_session_free(h->session);
+            return;
+        default:
+            break;
+        }
+    }
+}
+
+static void pump(struct fake_host *h, uint64_t now)
+{
+    uint8_t buffer[RIFT_MTU_BYTES], address[RIFT_ADDRESS_BYTES];
+    size_t len;
+    while (host_send(&h->handshake, buffer, now, address, &len) == 0)
+        send_to(h, address, buffer, len);
+    while (h->session && rift_session_send(h->session, buffer, sizeof buffer, now, &len) == 0)
+        send_to(h, h->peer, buffer, len);
+    take_events(h);
+    uint64_t at = now + 20 * WV_NS_PER_MS;
+    if (h->session)
+        at = WV_MIN(at, rift_session_timeout(h->session));
+    wv_loop_timer_at(h->timer, WV_MAX(at, now + 100000));
+}
+
+static int on_socket(void *userdata, uint32_t events, uint64_t now)
+{
+    struct fake_host *h = userdata;
+    uint8_t data[2048], address[RIFT_ADDRESS_BYTES];
+    struct sockaddr_in from;
+    socklen_t from_len = sizeof from;
+    ssize_t n;
+    while ((n = recvfrom(h->fd, data, sizeof data, MSG_DONTWAIT, (struct sockaddr *)&from, &from_len)) > 0) {
+        if (h->mute)
+            continue;
+        pack_address(&from, address);
+        if (rift_datagram_kind(data, (size_t)n) == RIFT_DATAGRAM_DATA) {
+            if (h->session)
+                rift_session_receive(h->session, data, (size_t)n, wv_now_ns());
+            continue;
+        }
+        unsigned before = h->handshake.finished;
+        host_receive(&h->handshake, address, data, (size_t)n, wv_now_ns());
+        if (h->handshake.finished != before)
+            open_session(h, wv_now_ns());
+    }
+    return 0;
+}
+
+static int on_timer(void *userdata, uint64_t now)
+{
+    return 0;
+}
+
+static bool on_prepare(void *userdata, uint64_t now)
+{
+    pump(userdata, wv_now_ns());
+    return false;
+}
+
+void fake_host_init(struct fake_host *h, struct wv_loop *loop, uint16_t port, int width, int height)
+{
+    *h = (struct fake_host){.loop = loop, .width = width, .height = height, .refuse_text = "", .epoch = 1};
+    host_init(&h->handshake, 64, wv_now_ns());
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t len = sizeof a;
+    h->fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    require(h->fd >= 0 && bind(h->fd, (struct sockaddr *)&a, sizeof a) == 0);
+    require(getsockname(h->fd, (struct sockaddr *)&a, &len) == 0);
+    h->port = ntohs(a.sin_port);
+    require(wv_loop_add_fd(loop, h->fd, EPOLLIN, on_socket, h, &h->source) == 0);
+    require(wv_loop_add_timer(loop, on_timer, h, &h->timer) == 0);
+    require(wv_loop_add_prepare(loop, on_prepare, h, &h->prepare) == 0);
+    h->maker = h264_maker_new(width, height, NULL);
+}
+
+void fake_host_fini(struct fake_host *h)
+{
+    h->source = wv_loop_remove(h->source);
+    h->timer = wv_loop_remove(h->timer);
+    h->prepare = wv_loop_remove(h->prepare);
+    h->frames = wv_loop_remove(h->frames);
+    h->session = rift_session_free(h->session);
+    host_fini(&h->handshake);
+    h->maker = h264_maker_free(h->maker);
+    h->fd = wv_close(h->fd);
+}
+
+static void send_frame(struct fake_host *h, const uint8_t *data, size_t len, bool keyframe)
+{
+    uint64_t now = wv_now_ns();
+    struct rift_frame_meta meta = {
+        .frame_id = ++h->frame_id,
+        .epoch = h->epoch,
+        .keyframe = keyframe,
+        .width = (uint16_t)h->width,
+        .height = (uint16_t)h->height,
+        .capture_us = now / WV_NS_PER_US - 2000,
+        .encoded_us = now / WV_NS_PER_US,
+        .input_seq = h->last_input_seq,
+    };
+    if (h->session)
+        rift_session_send_frame(h->session, &meta, data, len, now);
+}
+
+void fake_host_send_picture(struct fake_host *h, uint8_t left, uint8_t right, bool keyframe)
+{
+    const uint8_t *data;
+    size_t len;
+    bool key;
+    h264_maker_encode(h->maker, left, right, 110, 150, keyframe, &data, &len, &key);
+    send_frame(h, data, len, key);
+}
+
+void fake_host_send_garbage_frame(struct fake_host *h)
+{
+    uint8_t garbage[5000];
+    memset(garbage, 0x5a, sizeof garbage);
+    send_frame(h, garbage, sizeof garbage, false);
+}
+
+static int on_frame_time(void *userdata, uint64_t now)
+{
+    struct fake_host *h = userdata;
+    uint16_t code = 0;
+    for (unsigned i = 0; i < h->n_inputs; i++)
+        if (h->inputs[i].kind == RIFT_INPUT_KEY && h->inputs[i].down)
+            code = h->inputs[i].code;
+    if (h->session && !h->refuse)
+        fake_host_send_picture(h, (uint8_t)(40 + code * 4 % 160), (uint8_t)(100 + h->frame_id % 50), false);
+    return 0;
+}
+
+void fake_host_stream(struct fake_host *h, bool on)
+{
+    if (on && !h->frames) {
+        require(wv_loop_add_timer(h->loop, on_frame_time, h, &h->frames) == 0);
+        wv_loop_timer_every(h->frames, FRAME_NS);
+        if (h->session)
+            fake_host_send_picture(h, 60, 100, true);
+    } else if (!on) {
+        h->frames = wv_loop_remove(h->frames);
+    }
+}
+
+void fake_host_send_control(struct fake_host *h, const uint8_t *data, size_t len)
+{
+    require(rift_session_send_control(h->session, data, len, wv_now_ns()) == 0);
+}
+
+void fake_host_send_hello(struct fake_host *h, const char *name, const char *notice)
+{
+    Wavry__Rift__HostHello hello = WAVRY__RIFT__HOST_HELLO__INIT;
+    hello.software = "fake host";
+    hello.name = (char *)(uintptr_t)name;
+    hello.notice = (char *)(uintptr_t)notice;
+    hello.codec = "h264";
+    hello.width = (uint32_t)h->width;
+    hello.height = (uint32_t)h->height;
+    hello.controls = true;
+    Wavry__Rift__ControlMessage m = WAVRY__RIFT__CONTROL_MESSAGE__INIT;
+    m.kind_case = WAVRY__RIFT__CONTROL_MESSAGE__KIND_HOST_HELLO;
+    m.host_hello = &hello;
+    uint8_t buffer[1024];
+    require(wavry__rift__control_message__get_packed_size(&m) <= sizeof buffer);
+    fake_host_send_control(h, buffer, wavry__rift__control_message__pack(&m, buffer));
+}
+
+void fake_host_resize(struct fake_host *h, int width, int height)
+{
+    h->maker = h264_maker_free(h->maker);
+    h->maker = h264_maker_new(width, height, NULL);
+    h->width = width;
+    h->height = height;
+    h->epoch++;
+    if (h->session)
+        fake_host_send_picture(h, 60, 100, true);
+}
