@@ -1,0 +1,380 @@
+/* The parts of the transport that need no socket and no bus: the input relay on virtual time, clients'
+ * messages, addresses. */
+#include "lib/base/util.h"
+#include "proto/rift.pb-c.h"
+#include "services/transport/input_relay.h"
+#include "services/transport/peer_messages.h"
+#include "services/transport/udp.h"
+
+#include <check.h>
+#include <errno.h>
+#include <linux/input-event-codes.h>
+#include <string.h>
+
+#define MS WV_NS_PER_MS
+
+static struct wv_relay *relay;
+static uint64_t now;
+
+static void setup(void)
+{
+    now = 1000 * MS;
+    ck_assert_int_eq(wv_relay_new(&relay), 0);
+    wv_relay_set_controller(relay, 7, now);
+}
+
+static void teardown(void)
+{
+    relay = wv_relay_free(relay);
+}
+
+static void push_key(uint32_t seq, uint16_t code, bool down)
+{
+    const struct rift_input_event e = {.kind = RIFT_INPUT_KEY, .code = code, .down = down};
+    wv_relay_push(relay, seq, &e, now);
+}
+
+/* Takes what is due and says that it was sent, or wasn't. Returns how many events; the last batch is in
+ * EVENTS. */
+static struct rift_input_event events[WV_RELAY_BATCH];
+static uint32_t first_seq;
+
+static size_t take(bool sent)
+{
+    size_t n, total = 0;
+    while ((n = wv_relay_take(relay, now, events, &first_seq))) {
+        total += n;
+        wv_relay_sent(relay, n, sent, now);
+        if (!sent)
+            break;
+    }
+    return total;
+}
+
+static struct wv_relay_stats stats(void)
+{
+    struct wv_relay_stats s;
+    wv_relay_get_stats(relay, &s);
+    return s;
+}
+
+START_TEST(one_wake_up_is_one_batch)
+{
+    push_key(1, KEY_A, true);
+    push_key(2, KEY_A, false);
+    ck_assert_uint_le(wv_relay_timeout(relay), now);
+    ck_assert_uint_eq(wv_relay_take(relay, now, events, &first_seq), 2);
+    ck_assert_uint_eq(first_seq, 1);
+    ck_assert_uint_eq(events[1].code, KEY_A);
+    ck_assert(!events[1].down);
+    wv_relay_sent(relay, 2, true, now);
+    ck_assert_uint_eq(take(true), 0);
+    wv_relay_done(relay, 7, 2, now);
+    ck_assert_uint_eq(wv_relay_timeout(relay), UINT64_MAX);
+    now += WV_NS_PER_S;
+    ck_assert_uint_eq(take(true), 0);
+}
+END_TEST
+
+START_TEST(what_is_not_confirmed_is_sent_again)
+{
+    push_key(1, KEY_A, true);
+    push_key(2, KEY_B, true);
+    ck_assert_uint_eq(take(true), 2);
+    wv_relay_done(relay, 7, 1, now);
+    now += 49 * MS;
+    ck_assert_uint_eq(take(true), 0);
+    ck_assert_uint_eq(wv_relay_timeout(relay), now + MS);
+    now += MS;
+    ck_assert_uint_eq(take(true), 1);
+    ck_assert_uint_eq(first_seq, 2);
+    ck_assert_uint_eq(stats().resent, 1);
+    now += 50 * MS; /* the pause doubles */
+    ck_assert_uint_eq(take(true), 0);
+    now += 50 * MS;
+    ck_assert_uint_eq(take(true), 1);
+}
+END_TEST
+
+START_TEST(a_new_event_does_not_repeat_those_under_way)
+{
+    push_key(1, KEY_A, true);
+    ck_assert_uint_eq(take(true), 1);
+    now += 10 * MS;
+    push_key(2, KEY_B, true);
+    ck_assert_uint_eq(take(true), 1);
+    ck_assert_uint_eq(first_seq, 2);
+    now += 40 * MS; /* the oldest has waited long enough: all again, in order */
+    ck_assert_uint_eq(take(true), 2);
+    ck_assert_uint_eq(first_seq, 1);
+}
+END_TEST
+
+START_TEST(while_nobody_is_there_it_tries_again_soon)
+{
+    push_key(1, KEY_A, true);
+    ck_assert_uint_eq(take(false), 1);
+    ck_assert_uint_eq(wv_relay_timeout(relay), now + 10 * MS);
+    now += 5 * MS;
+    ck_assert_uint_eq(take(true), 0);
+    now += 5 * MS;
+    ck_assert_uint_eq(take(true), 1);
+    ck_assert_uint_eq(first_seq, 1);
+}
+END_TEST
+
+START_TEST(old_events_are_dropped_but_releases_are_kept)
+{
+    push_key(1, KEY_A, true);
+    push_key(2, KEY_A, false);
+    const struct rift_input_event motion = {.kind = RIFT_INPUT_POINTER_REL, .x = 5};
+    const struct rift_input_event button = {.kind = RIFT_INPUT_BUTTON, .code = BTN_LEFT};
+    const struct rift_input_event all = {.kind = RIFT_INPUT_RELEASE_ALL};
+    wv_relay_push(relay, 3, &motion, now);
+    wv_relay_push(relay, 4, &button, now);
+    wv_relay_push(relay, 5, &all, now);
+    ck_assert_uint_eq(take(false), 5);
+    now += 201 * MS;
+    push_key(6, KEY_C, true);
+    ck_assert_uint_eq(wv_relay_take(relay, now, events, &first_seq),
+                      1); /* a gap in the numbers ends a batch */
+    ck_assert_uint_eq(first_seq, 2);
+    wv_relay_sent(relay, 1, true, now);
+    ck_assert_uint_eq(wv_relay_take(relay, now, events, &first_seq), 3);
+    ck_assert_uint_eq(first_seq, 4);
+    ck_assert_uint_eq(events[0].kind, RIFT_INPUT_BUTTON);
+    ck_assert_uint_eq(events[1].kind, RIFT_INPUT_RELEASE_ALL);
+    ck_assert_uint_eq(events[2].code, KEY_C);
+    wv_relay_sent(relay, 3, true, now);
+    ck_assert_uint_eq(stats().dropped_stale, 2);
+    now += 10 * WV_NS_PER_S; /* and for as long as it takes */
+    ck_assert_uint_eq(take(true), 3);
+}
+END_TEST
+
+START_TEST(a_full_queue_drops_the_oldest_that_is_no_release)
+{
+    push_key(1, KEY_A, false);
+    for (uint32_t i = 2; i <= WV_RELAY_EVENTS + 1; i++)
+        push_key(i, KEY_B, true);
+    ck_assert_uint_eq(stats().dropped_full, 1);
+    ck_assert_uint_eq(wv_relay_take(relay, now, events, &first_seq), 1);
+    ck_assert_uint_eq(first_seq, 1);
+    wv_relay_sent(relay, 1, true, now);
+    ck_assert_uint_eq(wv_relay_take(relay, now, events, &first_seq), WV_RELAY_BATCH);
+    ck_assert_uint_eq(first_seq, 3);
+}
+END_TEST
+
+START_TEST(a_queue_full_of_releases_lets_go_of_everything)
+{
+    for (uint32_t i = 1; i <= WV_RELAY_EVENTS; i++)
+        push_key(i, (uint16_t)(i % 700 + 1), false);
+    push_key(WV_RELAY_EVENTS + 1, KEY_A, false);
+    ck_assert_uint_eq(wv_relay_take(relay, now, events, &first_seq), 2);
+    ck_assert_uint_eq(first_seq, WV_RELAY_EVENTS);
+    ck_assert_uint_eq(events[0].kind, RIFT_INPUT_RELEASE_ALL);
+    ck_assert_uint_eq(events[1].code, KEY_A);
+}
+END_TEST
+
+START_TEST(a_change_of_control_releases_and_starts_empty)
+{
+    push_key(1, KEY_A, true);
+    ck_assert_uint_eq(wv_relay_release(relay, now), 0);
+    wv_relay_set_controller(relay, 8, now);
+    ck_assert_uint_eq(wv_relay_release(relay, now), 7);
+    wv_relay_release_sent(relay, false, now);
+    ck_assert_uint_eq(wv_relay_release(relay, now), 0);
+    ck_assert_uint_eq(wv_relay_timeout(relay), now + WV_RELAY_UNSENT_NS);
+    now += WV_RELAY_UNSENT_NS;
+    ck_assert_uint_eq(wv_relay_release(relay, now), 7);
+    wv_relay_release_sent(relay, true, now);
+    ck_assert_uint_eq(wv_relay_release(relay, now), 0);
+    ck_assert_uint_eq(take(true), 0); /* the earlier controller's key press is not the new one's */
+    wv_relay_set_controller(relay, 0, now);
+    push_key(2, KEY_A, true);
+    ck_assert_uint_eq(take(true), 0);
+}
+END_TEST
+
+START_TEST(a_release_is_not_tried_for_ever)
+{
+    wv_relay_set_controller(relay, 0, now);
+    now += WV_RELAY_RELEASE_NS;
+    ck_assert_uint_eq(wv_relay_release(relay, now), 0);
+    ck_assert_uint_eq(wv_relay_timeout(relay), UINT64_MAX);
+}
+END_TEST
+
+START_TEST(confirmations_that_cannot_be_are_ignored)
+{
+    push_key(1, KEY_A, true);
+    ck_assert_uint_eq(take(true), 1);
+    wv_relay_done(relay, 7, 2, now);
+    wv_relay_done(relay, 6, 1, now);
+    wv_relay_done(relay, 0, 1, now);
+    ck_assert_uint_eq(stats().bad_acks, 1);
+    now += 50 * MS;
+    ck_assert_uint_eq(take(true), 1);
+}
+END_TEST
+
+START_TEST(pictures_show_only_what_was_sent_and_done)
+{
+    push_key(1, KEY_A, true);
+    push_key(2, KEY_A, false);
+    ck_assert_uint_eq(take(true), 2);
+    ck_assert_uint_eq(wv_relay_shown(relay, 2), 0); /* may be an earlier session's number */
+    wv_relay_done(relay, 7, 1, now);
+    ck_assert_uint_eq(wv_relay_shown(relay, 1), 1);
+    ck_assert_uint_eq(wv_relay_shown(relay, 2), 2);
+    ck_assert_uint_eq(wv_relay_shown(relay, 3), 0);
+}
+END_TEST
+
+/* Whatever comes, every release reaches the input stage, and numbers within a batch have no gap. */
+START_TEST(no_release_is_ever_lost)
+{
+    uint64_t state = 0x9e3779b97f4a7c15 + (uint64_t)_i;
+    uint32_t seq = 0, done = 0;
+    bool held[8] = {false}, down[8] = {false};
+    for (unsigned step = 0; step < 4000; step++) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        uint32_t x = (uint32_t)(state >> 20);
+        unsigned key = x % 8;
+        bool quiet = step > 3900;
+        now += (x >> 8) % 30 * MS;
+        if (!quiet && x % 3) {
+            down[key] = !down[key];
+            push_key(++seq, (uint16_t)(KEY_Q + key), down[key]);
+        } else if (quiet && down[key]) {
+            down[key] = false;
+            push_key(++seq, (uint16_t)(KEY_Q + key), false);
+        }
+        bool present = quiet || (x >> 12) % 100 < 60;
+        size_t n = wv_relay_take(relay, now, events, &first_seq);
+        for (size_t i = 0; present && i < n; i++) {
+            if (first_seq + i <= done)
+                continue; /* the input stage drops what it has done */
+            held[events[i].code - KEY_Q] = events[i].down;
+            done = first_seq + (uint32_t)i;
+        }
+        if (n)
+            wv_relay_sent(relay, n, present, now);
+        if (n && present && (x >> 16) % 4)
+            wv_relay_done(relay, 7, done, now);
+    }
+    for (unsigned i = 0; i < 50; i++) {
+        now += 600 * MS;
+        size_t n;
+        while ((n = wv_relay_take(relay, now, events, &first_seq))) {
+            for (size_t j = 0; j < n; j++)
+                held[events[j].code - KEY_Q] = events[j].down;
+            wv_relay_sent(relay, n, true, now);
+        }
+        wv_relay_done(relay, 7, seq, now);
+    }
+    for (unsigned i = 0; i < 8; i++)
+        ck_assert_msg(!held[i], "key %u is held with seed %d", i, _i);
+}
+END_TEST
+
+/* ---- clients' messages ---- */
+
+START_TEST(greetings_are_made_printable)
+{
+    uint8_t packed[256];
+    char software[] = "x\x1b[31m\"", device[100];
+    memset(device, 'd', sizeof device);
+    device[sizeof device - 1] = 0;
+    Wavry__Rift__ClientHello m = WAVRY__RIFT__CLIENT_HELLO__INIT;
+    m.software = software;
+    m.device = device;
+    m.view_only = true;
+    struct wv_client_hello hello;
+    size_t len = wavry__rift__client_hello__pack(&m, packed);
+    ck_assert_int_eq(wv_client_hello_parse(packed, len, &hello), 0);
+    ck_assert_str_eq(hello.software, "x?[31m?");
+    ck_assert_uint_eq(strlen(hello.device), WV_PEER_TEXT_BYTES - 1);
+    ck_assert(hello.view_only);
+    ck_assert_int_eq(wv_client_hello_parse(packed, len - 1, &hello), -EBADMSG);
+    ck_assert_int_eq(wv_client_hello_parse(packed, 0, &hello), 0);
+}
+END_TEST
+
+START_TEST(reports_are_bounded)
+{
+    uint8_t packed[8192] = {0};
+    Wavry__Rift__ClientReport r = WAVRY__RIFT__CLIENT_REPORT__INIT;
+    r.frames = 60;
+    r.glass_p99_us = UINT32_MAX;
+    r.decode_p50_us = 1500;
+    Wavry__Rift__ControlMessage m = WAVRY__RIFT__CONTROL_MESSAGE__INIT;
+    m.kind_case = WAVRY__RIFT__CONTROL_MESSAGE__KIND_CLIENT_REPORT;
+    m.client_report = &r;
+    struct wv_client_report report;
+    size_t len = wavry__rift__control_message__pack(&m, packed);
+    ck_assert_int_eq(wv_peer_control_parse(packed, len, &report), 0);
+    ck_assert_uint_eq(report.frames, 60);
+    ck_assert_uint_eq(report.decode_p50_us, 1500);
+    ck_assert_uint_eq(report.glass_p99_us, 60000000);
+    ck_assert_int_eq(wv_peer_control_parse(packed, 0, &report), WV_PEER_OTHER);
+    ck_assert_int_eq(wv_peer_control_parse(packed, len - 1, &report), -EBADMSG);
+    ck_assert_int_eq(wv_peer_control_parse(packed, sizeof packed, &report), -EBADMSG);
+}
+END_TEST
+
+START_TEST(addresses_read_like_addresses)
+{
+    char text[WV_ADDRESS_TEXT_BYTES];
+    struct wv_address v4 = {
+        {[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 1, [16] = 0x12, [17] = 0xd4}};
+    wv_address_format(&v4, text);
+    ck_assert_str_eq(text, "192.0.2.1:4820");
+    struct wv_address v6 = {
+        {[0] = 0x20, [1] = 0x01, [2] = 0x0d, [3] = 0xb8, [15] = 1, [16] = 0x12, [17] = 0xd4}};
+    wv_address_format(&v6, text);
+    ck_assert_str_eq(text, "[2001:db8::1]:4820");
+    struct wv_address local = {{[0] = 0xfe, [1] = 0x80, [4] = 3, [15] = 1, [17] = 1}};
+    wv_address_format(&local, text);
+    ck_assert_str_eq(text, "[fe80::1]:1");
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("transport");
+    TCase *c = tcase_create("relay");
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, one_wake_up_is_one_batch);
+    tcase_add_test(c, what_is_not_confirmed_is_sent_again);
+    tcase_add_test(c, a_new_event_does_not_repeat_those_under_way);
+    tcase_add_test(c, while_nobody_is_there_it_tries_again_soon);
+    tcase_add_test(c, old_events_are_dropped_but_releases_are_kept);
+    tcase_add_test(c, a_full_queue_drops_the_oldest_that_is_no_release);
+    tcase_add_test(c, a_queue_full_of_releases_lets_go_of_everything);
+    tcase_add_test(c, a_change_of_control_releases_and_starts_empty);
+    tcase_add_test(c, a_release_is_not_tried_for_ever);
+    tcase_add_test(c, confirmations_that_cannot_be_are_ignored);
+    tcase_add_test(c, pictures_show_only_what_was_sent_and_done);
+    tcase_add_loop_test(c, no_release_is_ever_lost, 1, 20);
+    suite_add_tcase(s, c);
+    c = tcase_create("messages");
+    tcase_add_test(c, greetings_are_made_printable);
+    tcase_add_test(c, reports_are_bounded);
+    tcase_add_test(c, addresses_read_like_addresses);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *r = srunner_create(suite());
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
