@@ -156,7 +156,7 @@ static void bench(const struct setting *s)
 
 int main(int argc, char **argv)
 {
-    static const char *const presets[] = {"ultrafast", "superfast", "veryfast", "faster"};
+    static const char *const presets[] = {"desktop", "ultrafast", "superfast", "veryfast", "faster"};
 
     if (argc == 2) {
         struct setting s = {.vbv_percent = 100, .qp_min = 0};
