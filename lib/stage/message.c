@@ -37,6 +37,8 @@ int wv_message_receive(int fd, const ProtobufCMessageDescriptor *type, ProtobufC
     int fds[WV_FDPASS_MAX_FDS];
     size_t len = 0, n_fds = 0;
     int r = wv_fdpass_receive(fd, data, WV_FDPASS_MAX_BYTES, &len, fds, &n_fds);
+    if (r == -ECONNRESET) /* closed before it had read everything */
+        return WV_MESSAGE_CLOSED;
     if (r != 0)
         return r;
     r = len == 0 ? WV_MESSAGE_CLOSED : wv_message_unpack(type, data, len, ret);
