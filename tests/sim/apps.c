@@ -105,7 +105,7 @@ void sim_host_step(struct sim_world *w)
 {
     if (w->now >= w->next_frame) {
         send_frame(w);
-        w->next_frame = w->now + w->frame_pause;
+        w->next_frame = w->ended ? UINT64_MAX : w->now + w->frame_pause;
         if (!w->quiet && sim_random_hit(&w->random, 10000))
             w->next_frame += sim_random_below(&w->random, 400 * WV_NS_PER_MS); /* a still screen */
     }
@@ -114,7 +114,7 @@ void sim_host_step(struct sim_world *w)
             .x = (uint16_t)sim_random_next(&w->random),
             .y = (uint16_t)sim_random_next(&w->random),
             .visible = sim_random_hit(&w->random, 500000),
-            .shape_id = (uint32_t)sim_random_next(&w->random),
+            .shape_id = w->cursor.shape_id + 1,
         };
         rift_session_send_cursor(w->host, &w->cursor, host_now(w));
         w->cursor_sent = true;
@@ -224,6 +224,8 @@ unsigned sim_host_events(struct sim_world *w)
         } else if (e.kind == RIFT_EVENT_KEYFRAME_REQUEST) {
             w->force_key = true;
             w->key_events++;
+            if (w->ended)
+                w->next_frame = w->now; /* a still screen: the encoder is asked all the same */
         } else if (e.kind == RIFT_EVENT_CLOSED) {
             w->host_ended = true;
             if (!w->closing)
@@ -273,6 +275,8 @@ unsigned sim_client_events(struct sim_world *w)
         } else if (e.kind == RIFT_EVENT_CONTROL) {
             got_message(w, &w->down, &e);
         } else if (e.kind == RIFT_EVENT_CURSOR) {
+            if (e.cursor.shape_id <= w->cursor_seen.shape_id)
+                sim_fail(w, "cursor %u after %u", e.cursor.shape_id, w->cursor_seen.shape_id);
             w->cursor_seen = e.cursor;
         } else if (e.kind == RIFT_EVENT_CLOSED) {
             w->client_ended = true;

@@ -297,6 +297,16 @@ static void print_summary(struct sim_world *w)
            (unsigned long long)c.input_repeated, (double)c.rtt_ns / 1e6, (unsigned long long)w->replays);
 }
 
+/* The last input, message and cursor position; then nothing more, but for the keyframe that may be asked for.
+ */
+static void end_applications(struct sim_world *w)
+{
+    w->quiet = true;
+    run_until(w, w->now + 200 * WV_NS_PER_MS);
+    w->next_frame = w->next_input = w->next_cursor = w->next_message = UINT64_MAX;
+    w->ended = true;
+}
+
 int sim_world_run(struct sim_world *w, uint64_t seed, bool verbose)
 {
     memset(w, 0, sizeof *w);
@@ -307,13 +317,13 @@ int sim_world_run(struct sim_world *w, uint64_t seed, bool verbose)
         return -1;
     }
     run_until(w, ROUGH_NS);
+    if (w->seed % 2)
+        end_applications(w); /* also the very last of everything may be lost */
     w->to_client.config = calm(w->to_client.config);
     w->to_host.config = calm(w->to_host.config);
     w->to_client.in_burst = w->to_host.in_burst = false;
     run_until(w, ROUGH_NS + CALM_NS);
-    w->quiet = true; /* the last input, message and cursor position; frames end */
-    run_until(w, w->now + 200 * WV_NS_PER_MS);
-    w->next_frame = w->next_input = w->next_cursor = w->next_message = UINT64_MAX;
+    end_applications(w);
     run_until(w, w->now + SILENCE_NS);
     /* Nothing on its way: what was sent has come or is lost. */
     for (int i = 0; i < 100 && w->to_client.n_packets + w->to_host.n_packets; i++)

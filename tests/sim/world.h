@@ -41,7 +41,7 @@ struct sim_world {
     uint64_t next_frame, frame_pause;
     size_t frame_bytes;
     uint16_t epoch;
-    bool force_key, quiet;
+    bool force_key, quiet, ended;
     uint32_t last_accepted; /* id of the last frame that the session took */
     struct rift_cursor cursor;
     bool cursor_sent;
