@@ -28,7 +28,10 @@ static int send_hello(struct wv_transport *t, struct session *s, uint64_t now)
 {
     char software[] = "wavry " WAVRY_VERSION, codec[] = "h264", notice[128];
     Wavry__Rift__HostHello hello = WAVRY__RIFT__HOST_HELLO__INIT;
-    snprintf(notice, sizeof notice, "%s", t->media.notice);
+    if (!*t->media.notice && t->controller && t->controller != s && !s->hello.view_only)
+        snprintf(notice, sizeof notice, "%s controls this host.", t->controller->name);
+    else
+        snprintf(notice, sizeof notice, "%s", t->media.notice);
     hello.software = software;
     hello.name = t->host_name;
     hello.codec = codec;
@@ -81,7 +84,7 @@ void control_pump(struct wv_transport *t, struct session *s, uint64_t now)
 
 void control_tell_all(struct wv_transport *t)
 {
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         t->slots[i].hello_due = true;
 }
 
@@ -131,7 +134,7 @@ int on_cursor_moved(void *userdata, const ProtobufCMessage *base, uint64_t now)
     t->cursor.known = true;
     t->cursor.position = (struct rift_cursor){
         .x = clamp_16(m->x), .y = clamp_16(m->y), .visible = m->visible, .shape_id = m->shape_id};
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         if (session_is_live(&t->slots[i]))
             rift_session_send_cursor(t->slots[i].rift, &t->cursor.position, now);
     if (t->n_live) {

@@ -27,7 +27,7 @@ void input_choose_controller(struct wv_transport *t, uint64_t now)
     if (t->controller)
         return;
     struct session *first = NULL;
-    for (size_t i = 0; i < SLOTS && !t->draining; i++) {
+    for (size_t i = 0; i < t->top && !t->draining; i++) {
         struct session *s = &t->slots[i];
         if (session_is_live(s) && !s->hello.view_only && (!first || s->number < first->number))
             first = s;

@@ -84,6 +84,7 @@ struct wv_transport {
     struct media media;
     struct cursor cursor;
     struct session slots[SLOTS];
+    size_t top; /* no slot from here on is in use */
     size_t n_live;
     struct session *controller; /* NULL: nobody */
     uint64_t numbers;

@@ -82,7 +82,7 @@ void media_stir(struct wv_transport *t, uint64_t now)
 
 static bool anybody_needs_keyframe(const struct wv_transport *t)
 {
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         if (session_is_live(&t->slots[i]) && t->slots[i].needs_keyframe)
             return true;
     return false;
@@ -180,7 +180,7 @@ static void send_au(struct wv_transport *t, const struct wv_au_header *h, const 
     }
     if (now > h->publish_ns)
         wv_metric_record(t->metrics, WV_T_AU_WAIT_US, (now - h->publish_ns) / WV_NS_PER_US);
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         if (session_is_live(&t->slots[i]))
             send_to(t, &t->slots[i], h, &meta, data, now);
 }
@@ -189,7 +189,7 @@ static void ring_went_bad(struct wv_transport *t)
 {
     wv_metric_add(t->metrics, WV_T_AU_BAD, 1);
     wv_warning("the access-unit ring does not check out", "then=\"went on at its end with a new keyframe\"");
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         if (session_is_live(&t->slots[i]))
             t->slots[i].needs_keyframe = true;
 }
@@ -227,7 +227,7 @@ int media_on_au(void *userdata, uint64_t now)
 /* BEFORE and AFTER a flush of the socket. */
 void media_time_frames(struct wv_transport *t, uint64_t before, uint64_t after)
 {
-    for (size_t i = 0; i < SLOTS; i++) {
+    for (size_t i = 0; i < t->top; i++) {
         struct session *s = &t->slots[i];
         if (!s->rift || !s->frame_popped_ns)
             continue;

@@ -12,7 +12,7 @@
 
 struct session *session_find(struct wv_transport *t, uint32_t id)
 {
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         if (t->slots[i].rift && t->slots[i].id == id)
             return &t->slots[i];
     return NULL;
@@ -64,6 +64,7 @@ static struct session *fill_slot(struct wv_transport *t, const struct session_st
                           .since_ns = now,
                           .needs_keyframe = true,
                           .hello_due = true};
+    t->top = WV_MAX(t->top, (size_t)(s - t->slots) + 1);
     memcpy(s->peer_key, start->peer_key, sizeof s->peer_key);
     snprintf(s->name, sizeof s->name, "%s", start->name);
     return s;
@@ -137,7 +138,7 @@ void session_close(struct wv_transport *t, struct session *s, enum rift_close_re
 void session_close_key(struct wv_transport *t, const uint8_t key[KEY_BYTES], enum rift_close_reason reason,
                        const char *text, uint64_t now)
 {
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         if (session_is_live(&t->slots[i]) && memcmp(t->slots[i].peer_key, key, KEY_BYTES) == 0)
             session_close(t, &t->slots[i], reason, text, now);
 }
@@ -149,11 +150,13 @@ void session_end(struct wv_transport *t, struct session *s, uint64_t now)
         leave(t, s, now);
     rift_session_free(s->rift);
     memset(s, 0, sizeof *s);
+    while (t->top && !t->slots[t->top - 1].rift)
+        t->top--;
 }
 
 void sessions_reap(struct wv_transport *t, uint64_t now)
 {
-    for (size_t i = 0; i < SLOTS; i++) {
+    for (size_t i = 0; i < t->top; i++) {
         struct session *s = &t->slots[i];
         if (s->rift && s->closing && (now >= s->goodbye_until || rift_session_timeout(s->rift) == NEVER))
             session_end(t, s, now);
@@ -213,7 +216,7 @@ void sessions_publish(struct wv_transport *t)
 {
     static const struct wv_session_record none;
     size_t used = 0;
-    for (size_t i = 0; i < SLOTS; i++) {
+    for (size_t i = 0; i < t->top; i++) {
         struct session *s = &t->slots[i];
         if (!session_is_live(s) || used == WV_SESSIONS_MAX)
             continue;

@@ -164,7 +164,7 @@ static void send_session(struct wv_transport *t, struct session *s, uint64_t now
 static void send_all(struct wv_transport *t, uint64_t now)
 {
     uint64_t before = wv_now_ns();
-    for (size_t i = 0; i < SLOTS; i++) {
+    for (size_t i = 0; i < t->top; i++) {
         if (!t->slots[i].rift)
             continue;
         control_pump(t, &t->slots[i], now);
@@ -188,7 +188,7 @@ static void arm_timer(struct wv_transport *t, uint64_t now)
 {
     uint64_t at = WV_MIN(t->next_tick, media_timeout(t));
     at = WV_MIN(at, wv_relay_timeout(t->relay));
-    for (size_t i = 0; i < SLOTS; i++) {
+    for (size_t i = 0; i < t->top; i++) {
         const struct session *s = &t->slots[i];
         if (!s->rift)
             continue;
@@ -205,14 +205,14 @@ static void arm_timer(struct wv_transport *t, uint64_t now)
 
 static void all_events(struct wv_transport *t, uint64_t now)
 {
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         if (t->slots[i].rift)
             take_events(t, &t->slots[i], now);
 }
 
 static void count_all(struct wv_transport *t)
 {
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         if (t->slots[i].rift)
             session_count(t, &t->slots[i]);
     handshake_count(t);
@@ -221,7 +221,7 @@ static void count_all(struct wv_transport *t)
 
 static bool has_sessions(const struct wv_transport *t)
 {
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         if (t->slots[i].rift)
             return true;
     return false;
@@ -312,7 +312,7 @@ struct wv_transport *wv_transport_free(struct wv_transport *t)
         wv_loop_remove(t->au_source);
     if (t->timer)
         wv_loop_remove(t->timer);
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         if (t->slots[i].rift)
             rift_session_free(t->slots[i].rift);
     rift_responder_free(t->responder);
@@ -352,7 +352,7 @@ void wv_transport_drain(struct wv_transport *t)
 {
     uint64_t now = wv_now_ns();
     t->draining = true;
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < t->top; i++)
         session_close(t, &t->slots[i], RIFT_CLOSE_SHUTDOWN, "the host is stopping", now);
     transport_pump(t, now);
 }

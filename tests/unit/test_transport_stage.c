@@ -210,6 +210,8 @@ START_TEST(a_viewer_gets_control_when_the_controller_leaves)
     ck_assert(first.controls);
     connect_client(&second, 2, false);
     ck_assert(!second.controls);
+    ck_assert_str_eq(second.notice, "somebody controls this host.");
+    ck_assert_str_eq(viewer.notice, "");
     kit_client_key(&second, KEY_B, true);
     wait_metric(WV_T_INPUT_DROPPED_VIEWER, 1);
     ck_assert_uint_eq(kit.n_events, 0);
@@ -221,6 +223,7 @@ START_TEST(a_viewer_gets_control_when_the_controller_leaves)
     kit_until(&kit, has_release, NULL);
     ck_assert_uint_eq(kit.released, number);
     kit_until(&kit, controls, &second);
+    ck_assert_str_eq(second.notice, "");
     ck_assert(!viewer.controls);
     kit.n_events = 0;
     kit_client_key(&second, KEY_C, true);
