@@ -1,4 +1,4 @@
-/* Text out of foreign memory, made fit for a terminal, JSON or a log. Internal to lib/ipc. */
+/* Text out of foreign memory or from another process, made fit for a terminal, JSON or a log. */
 #pragma once
 
 #include <stddef.h>

@@ -1,0 +1,181 @@
+/* The command line: one table of commands, from which the help comes too. */
+#include "ctl/ctl.h"
+
+#include "lib/base/util.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+#include <sysexits.h>
+
+enum { WITH_JSON = 1, WITH_OPENMETRICS = 2, WITH_NAME = 4, WITH_COUNT = 8, WITH_PORT = 16 };
+
+static const struct command {
+    const char *name;
+    const char *argument; /* NULL: takes none */
+    unsigned options;
+    int (*run)(struct wv_ctl *c);
+    const char *synopsis, *help;
+} commands[] = {
+    {"status", NULL, WITH_JSON, wv_ctl_status, "status [--json]",
+     "What runs, since when, and what is wrong. Ends with 75 while a stage is not ready."},
+    {"stages", NULL, WITH_JSON, wv_ctl_stages, "stages [--json]", "The state of every stage, one a line."},
+    {"sessions", NULL, WITH_JSON, wv_ctl_sessions, "sessions [--json]", "Who is connected, and how well."},
+    {"metrics", NULL, WITH_JSON | WITH_OPENMETRICS, wv_ctl_metrics, "metrics [--json|--openmetrics]",
+     "All that the stages have counted and measured; times in microseconds."},
+    {"top", NULL, WITH_COUNT, wv_ctl_top, "top [--once|--count N]",
+     "A live table: latency p50/p99 of the last second, rates, drops, sessions. q ends it."},
+    {"restart", "STAGE", 0, wv_ctl_restart, "restart STAGE",
+     "Starts a stage again; sessions go on. \"supervisor\" too."},
+    {"authorize", "KEY", WITH_NAME, wv_ctl_authorize, "authorize KEY [--name NAME]",
+     "Lets the client with this public key connect."},
+    {"peers", NULL, WITH_JSON, wv_ctl_peers, "peers [--json]",
+     "The keys that may connect, with their names."},
+    {"revoke", "KEY", 0, wv_ctl_revoke, "revoke KEY", "Takes that back and ends the client's sessions."},
+    {"doctor", NULL, WITH_JSON | WITH_PORT, wv_ctl_doctor, "doctor [--json] [--port N]",
+     "What this machine has and lacks for a host, and how to get it."},
+    {"stop", NULL, 0, wv_ctl_stop, "stop", "Stops the host and waits until it is gone."},
+};
+
+static void print_usage(FILE *out)
+{
+    fputs("Usage: wavryctl [--socket PATH] COMMAND\n\nLooks into a running Wavry host and directs "
+          "it.\n\nCommands:\n",
+          out);
+    for (size_t i = 0; i < WV_ARRAY_SIZE(commands); i++)
+        fprintf(out, "  %-32s%s\n", commands[i].synopsis, commands[i].help);
+    fputs("\nOptions:\n"
+          "  --socket PATH                   The host's control socket. Default: "
+          "$WAVRY_RUNTIME_DIR/control.sock,\n"
+          "                                  /run/wavry/control.sock for root, "
+          "$XDG_RUNTIME_DIR/wavry/control.sock or\n"
+          "                                  /tmp/wavry-UID/control.sock for a person, then the system's.\n"
+          "  --help, --version\n"
+          "\nExit codes: 0 done; 64 wrong usage; 65 no such stage or key; 69 no host is running, or "
+          "something that\n"
+          "matters is missing (doctor); 75 not ready, or try again; 77 not allowed.\n",
+          out);
+}
+
+static int usage_error(FILE *err, const char *format, const char *what)
+{
+    fputs("wavryctl: ", err);
+    fprintf(err, format, what);
+    fputs(" (wavryctl --help)\n", err);
+    return EX_USAGE;
+}
+
+static bool parse_number(const char *text, uint64_t max, uint64_t *ret)
+{
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (errno || *end || end == text || text[0] < '0' || text[0] > '9' || n == 0 || n > max)
+        return false;
+    *ret = n;
+    return true;
+}
+
+static const struct option options[] = {
+    {"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
+    {"openmetrics", no_argument, NULL, 'o'},  {"name", required_argument, NULL, 'n'},
+    {"once", no_argument, NULL, '1'},         {"count", required_argument, NULL, 'c'},
+    {"port", required_argument, NULL, 'p'},   {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},      {0},
+};
+
+/* Returns -1 to go on, or an exit code. USED gathers what the command must know about. */
+static int take_option(struct wv_ctl *c, int option, unsigned *used)
+{
+    uint64_t number;
+    switch (option) {
+    case 's':
+        c->socket = optarg;
+        return -1;
+    case 'j':
+        c->json = true;
+        *used |= WITH_JSON;
+        return -1;
+    case 'o':
+        c->openmetrics = true;
+        *used |= WITH_OPENMETRICS;
+        return -1;
+    case 'n':
+        c->name = optarg;
+        *used |= WITH_NAME;
+        return -1;
+    case '1':
+        c->count = 1;
+        *used |= WITH_COUNT;
+        return -1;
+    case 'c':
+        *used |= WITH_COUNT;
+        if (parse_number(optarg, UINT32_MAX, &c->count))
+            return -1;
+        return usage_error(c->err, "--count takes a number from 1, not \"%s\"", optarg);
+    case 'p':
+        *used |= WITH_PORT;
+        if (!parse_number(optarg, UINT16_MAX, &number))
+            return usage_error(c->err, "--port takes a number from 1 to 65535, not \"%s\"", optarg);
+        c->port = (uint16_t)number;
+        return -1;
+    case 'h':
+        print_usage(c->out);
+        return EX_OK;
+    case 'v':
+        fputs("wavryctl " WAVRY_VERSION "\n", c->out);
+        return EX_OK;
+    case ':':
+        return EX_USAGE;
+    default:
+        return EX_USAGE;
+    }
+}
+
+static int run_command(struct wv_ctl *c, const struct command *command, int argc, char **argv, unsigned used)
+{
+    if (used & ~command->options)
+        return usage_error(c->err, "%s doesn't take one of these options", command->name);
+    if (c->json && c->openmetrics)
+        return usage_error(c->err, "%s", "--json and --openmetrics exclude each other");
+    if (command->argument && (argc < 1 || !argv[0][0])) {
+        fprintf(c->err, "wavryctl: %s needs a %s: wavryctl %s\n", command->name, command->argument,
+                command->synopsis);
+        return EX_USAGE;
+    }
+    if (argc > (command->argument ? 1 : 0))
+        return usage_error(c->err, "too many words: \"%s\"", argv[argc - 1]);
+    c->command = command->name;
+    c->argument = command->argument ? argv[0] : NULL;
+    int r = command->run(c);
+    if (fflush(c->out) != 0 && r == EX_OK) {
+        fprintf(c->err, "wavryctl: the answer can't be written: %s\n", strerror(errno));
+        return EX_IOERR;
+    }
+    return r;
+}
+
+int wv_ctl_main(int argc, char **argv, FILE *out, FILE *err)
+{
+    struct wv_ctl c = {.out = out, .err = err, .port = WV_CTL_PORT};
+    unsigned used = 0;
+    int option;
+    optind = 0;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (option == '?' || option == ':')
+            return usage_error(err, option == ':' ? "%s needs a value" : "there is no option %s",
+                               argv[optind - 1]);
+        int r = take_option(&c, option, &used);
+        if (r >= 0)
+            return r;
+    }
+    if (optind >= argc) {
+        print_usage(err);
+        return EX_USAGE;
+    }
+    for (size_t i = 0; i < WV_ARRAY_SIZE(commands); i++)
+        if (strcmp(commands[i].name, argv[optind]) == 0)
+            return run_command(&c, &commands[i], argc - optind - 1, argv + optind + 1, used);
+    return usage_error(err, "there is no command \"%s\"", argv[optind]);
+}
