@@ -6,11 +6,14 @@
 
 #include <errno.h>
 #include <linux/input-event-codes.h>
+#include <poll.h>
 #include <stdio.h>
+#include <xcb/xcbext.h>
 #include <xcb/xtest.h>
 
 #define KEYCODE_OFFSET 8 /* X keycodes are evdev codes plus 8 (xkeyboard-config "evdev") */
 #define DETENT         120
+#define SETTLE_NS      (200 * WV_NS_PER_MS)
 
 enum { SCROLL_UP = 4, SCROLL_DOWN = 5, SCROLL_LEFT = 6, SCROLL_RIGHT = 7 };
 
@@ -138,12 +141,37 @@ static int xtest_process(struct wv_backend *b)
     return check_connection(x);
 }
 
+/* Waits, but not for ever, until the server has taken all that was injected: a connection that is closed
+ * before may take the last releases with it. */
+static void settle(struct xtest *x)
+{
+    struct pollfd readable = {.fd = x->base.fd, .events = POLLIN};
+    unsigned int sequence = xcb_get_input_focus(x->connection).sequence;
+    uint64_t deadline = wv_now_ns() + SETTLE_NS;
+    xcb_generic_error_t *error = NULL;
+    void *reply = NULL;
+
+    xcb_flush(x->connection);
+    while (!xcb_poll_for_reply(x->connection, sequence, &reply, &error)) {
+        uint64_t now = wv_now_ns();
+
+        if (now >= deadline || xcb_connection_has_error(x->connection))
+            return;
+        (void)poll(&readable, 1, (int)((deadline - now) / WV_NS_PER_MS) + 1);
+    }
+    free(reply);
+    free(error);
+}
+
 static struct wv_backend *xtest_free(struct wv_backend *b)
 {
     struct xtest *x = (struct xtest *)b;
 
-    if (x)
-        wv_x11_close(x->connection);
+    if (!x)
+        return NULL;
+    if (x->base.fd >= 0 && !xcb_connection_has_error(x->connection))
+        settle(x);
+    wv_x11_close(x->connection);
     free(x);
     return NULL;
 }

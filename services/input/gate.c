@@ -179,21 +179,26 @@ static int press_or_release(struct wv_gate *g, const struct rift_input_event *ev
     return r;
 }
 
+/* Returns 0 or WV_GATE_LOST. */
 static int deal_with(struct wv_gate *g, const struct rift_input_event *event, uint64_t now, bool *ret_urgent)
 {
+    int r;
+
     if (!wv_gate_in_range(event)) {
         g->refused_range++;
         return 0;
     }
     if (event->kind == RIFT_INPUT_RELEASE_ALL)
         return wv_gate_release_all(g);
-    if (event->kind == RIFT_INPUT_KEY || event->kind == RIFT_INPUT_BUTTON)
-        return press_or_release(g, event, now, ret_urgent);
-    if (!take_token(g, now)) {
+    if (event->kind == RIFT_INPUT_KEY || event->kind == RIFT_INPUT_BUTTON) {
+        r = press_or_release(g, event, now, ret_urgent);
+    } else if (take_token(g, now)) {
+        r = inject(g, event, ret_urgent);
+    } else {
         g->refused_rate++;
-        return 0;
+        r = 0;
     }
-    return inject(g, event, ret_urgent);
+    return r == WV_BACKEND_LOST ? WV_GATE_LOST : 0;
 }
 
 int wv_gate_batch(struct wv_gate *g, uint32_t session, uint32_t first_seq,
@@ -209,8 +214,6 @@ int wv_gate_batch(struct wv_gate *g, uint32_t session, uint32_t first_seq,
     }
     done = wv_input_page_injected(g->page);
     for (size_t i = 0; i < n && (uint64_t)first_seq + i <= UINT32_MAX; i++) {
-        int r;
-
         if (first_seq + (uint32_t)i <= done) {
             g->repeated++;
             continue;
@@ -220,8 +223,7 @@ int wv_gate_batch(struct wv_gate *g, uint32_t session, uint32_t first_seq,
             g->refused_no_backend++;
             continue;
         }
-        r = deal_with(g, &events[i], now, ret_urgent);
-        lost = r == WV_BACKEND_LOST || r == WV_GATE_LOST;
+        lost = deal_with(g, &events[i], now, ret_urgent) == WV_GATE_LOST;
     }
     if (g->backend && !lost)
         lost = g->backend->ops->flush(g->backend) == WV_BACKEND_LOST;
