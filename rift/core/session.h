@@ -152,20 +152,22 @@ int rift_session_receive(struct rift_session *s, const uint8_t *datagram, size_t
 int rift_session_send(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now,
                       size_t *ret_len);
 
-/* Absolute time at which rift_session_send() must be called next even if nothing arrives. */
+/* Absolute time at which rift_session_send() must be called next even if nothing arrives. In the past (also
+ * 0): now. UINT64_MAX: never again, the session is closed and has told the peer; it can be freed. */
 uint64_t rift_session_timeout(const struct rift_session *s);
 
 /* Takes the next event. Returns 0 or RIFT_SESSION_NONE. */
 int rift_session_next_event(struct rift_session *s, struct rift_event *ret_event);
 
 /* Host: queues one access unit (copied). Frames still unsent when a newer keyframe of a new epoch comes are
- * dropped. Returns 0, -EMSGSIZE, -ENOMEM; RIFT_SESSION_FULL when too much is unsent: ask for a keyframe then.
- */
+ * dropped. Returns 0, -EMSGSIZE (empty or too long), -EINVAL (frame_id not after the last one's), -ENOMEM;
+ * RIFT_SESSION_FULL when too much is unsent (the id then counts as used): ask the encoder for a keyframe. */
 int rift_session_send_frame(struct rift_session *s, const struct rift_frame_meta *meta, const uint8_t *data,
                             size_t len, uint64_t now);
 
-/* Client: queues one input event; it is repeated in every datagram of the input class until acknowledged.
- * Returns 0 with RET_SEQ (from 1), -EINVAL for an event out of range, RIFT_SESSION_FULL. */
+/* Client: queues one input event; it is repeated in every datagram of the input class until acknowledged. A
+ * pointer move or RELEASE_ALL may be joined to one just before it that was never sent; it then has its
+ * sequence. Returns 0 with RET_SEQ (from 1), -EINVAL for an event out of range, RIFT_SESSION_FULL. */
 int rift_session_send_input(struct rift_session *s, const struct rift_input_event *event, uint64_t now,
                             uint32_t *ret_seq);
 
