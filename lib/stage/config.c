@@ -315,6 +315,27 @@ static int check_groups(const struct wv_config *c, GKeyFile *file, const char *t
     return 0;
 }
 
+/* The escapes of key files, in place. (GKeyFile's own reader reports one error over another.) */
+static bool unescape(char *text)
+{
+    static const char letters[] = "sntr\\", meanings[] = " \n\t\r\\";
+    char *to = text;
+    for (const char *from = text; *from; from++) {
+        const char *letter;
+        if (*from == '\\') {
+            from++;
+            letter = *from ? strchr(letters, *from) : NULL;
+            if (!letter)
+                return false;
+            *to++ = meanings[letter - letters];
+        } else {
+            *to++ = *from;
+        }
+    }
+    *to = 0;
+    return true;
+}
+
 /* A failed load ends the program, so it may stop half-way. */
 static int take_keys(struct wv_config *c, GKeyFile *file, const char *text, const char *name,
                      char **ret_message)
@@ -323,10 +344,10 @@ static int take_keys(struct wv_config *c, GKeyFile *file, const char *text, cons
     for (char **key = keys; key && *key; key++) {
         char where[512];
         snprintf(where, sizeof where, "%s:%u", name, line_of(text, &(struct place){c->group, *key}));
-        g_autoptr(GError) error = NULL;
-        g_autofree char *value = g_key_file_get_string(file, c->group, *key, &error);
-        if (!value) {
-            say(ret_message, "%s: the value of %.64s can't be read: %s", where, *key, error->message);
+        g_autofree char *value = g_key_file_get_value(file, c->group, *key, NULL);
+        if (!value || !g_utf8_validate(value, -1, NULL) || !unescape(g_strchomp(value))) {
+            say(ret_message, "%s: the value of %.64s is not text; the escapes are \\s \\n \\t \\r \\\\",
+                where, *key);
             return -EINVAL;
         }
         int r = set_value(c, *key, value, where, where, ret_message);

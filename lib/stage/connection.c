@@ -99,10 +99,21 @@ static int take_grant(struct wv_stage *s, const Wavry__Bus__StageMessage *m, con
     return fits ? 0 : -EPROTO;
 }
 
+/* Many may knock at once; the kernel's queue of knocks is short, and a full one empties. */
+static int connect_patiently(const char *path)
+{
+    int fd = wv_seqpacket_connect(path);
+    for (unsigned waited = 0; fd == -EAGAIN && waited < JOIN_TIMEOUT_MS; waited += 10) {
+        (void)poll(NULL, 0, 10);
+        fd = wv_seqpacket_connect(path);
+    }
+    return fd;
+}
+
 int wv_stage_join(struct wv_stage *s, Wavry__Bus__StageGrant **ret_grant,
                   Wavry__Bus__StageMessage **ret_message)
 {
-    int fd = wv_seqpacket_connect(s->supervisor_path);
+    int fd = connect_patiently(s->supervisor_path);
     if (fd < 0) {
         wv_error("the supervisor's socket can't be reached", "path=%s error=\"%s\"", s->supervisor_path,
                  strerror(-fd));

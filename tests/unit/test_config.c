@@ -125,6 +125,17 @@ START_TEST(lines_that_are_none_are_named)
 }
 END_TEST
 
+START_TEST(strings_are_unescaped_or_refused)
+{
+    ck_assert_int_eq(load("[capture]\ndisplay = \\sa\\\\b\\t \n"), 0);
+    ck_assert_str_eq(wv_config_string(config, "display"), " a\\b\t");
+    ck_assert_int_eq(load("[capture]\ndisplay = a\\\n"), -EINVAL);
+    ck_assert_int_eq(load("[capture]\ndisplay = a\\x\n"), -EINVAL);
+    assert_says("host.conf:2:");
+    ck_assert_int_eq(load("[capture]\ndisplay = \xff\n"), -EINVAL);
+}
+END_TEST
+
 START_TEST(files_missing_empty_or_not_text)
 {
     ck_assert_int_eq(load(""), 0);
@@ -178,6 +189,7 @@ int main(void)
     tcase_add_test(tc, unknown_group_names_nearest);
     tcase_add_test(tc, bad_values_are_refused_and_change_nothing);
     tcase_add_test(tc, lines_that_are_none_are_named);
+    tcase_add_test(tc, strings_are_unescaped_or_refused);
     tcase_add_test(tc, files_missing_empty_or_not_text);
     tcase_add_test(tc, print_shows_value_and_source);
     suite_add_tcase(suite, tc);
