@@ -152,6 +152,44 @@ START_TEST(old_events_are_dropped_but_releases_are_kept)
 }
 END_TEST
 
+START_TEST(what_grew_old_unconfirmed_does_not_hold_up_the_next)
+{
+    push_key(1, KEY_A, true);
+    ck_assert_uint_eq(take(true), 1);
+    now += 50 * MS;
+    ck_assert_uint_eq(take(true), 1);
+    now += 100 * MS;
+    ck_assert_uint_eq(take(true), 1);
+    now += 51 * MS;
+    push_key(2, KEY_B, true);
+    ck_assert_uint_eq(take(true), 1);
+    ck_assert_uint_eq(first_seq, 2);
+}
+END_TEST
+
+START_TEST(dropping_works_across_the_end_of_the_queue)
+{
+    uint32_t seq = 0;
+    for (unsigned i = 0; i < WV_RELAY_EVENTS - 4; i++) {
+        push_key(++seq, KEY_A, true);
+        ck_assert_uint_eq(take(true), 1);
+        wv_relay_done(relay, 7, seq, now);
+    }
+    for (unsigned i = 0; i < 10; i++)
+        push_key(++seq, (uint16_t)(KEY_1 + i), i != 2 && i != 7);
+    now += 201 * MS;
+    ck_assert_uint_eq(wv_relay_take(relay, now, events, &first_seq), 1);
+    ck_assert_uint_eq(first_seq, seq - 7);
+    ck_assert_uint_eq(events[0].code, KEY_3);
+    wv_relay_sent(relay, 1, true, now);
+    ck_assert_uint_eq(wv_relay_take(relay, now, events, &first_seq), 1);
+    ck_assert_uint_eq(first_seq, seq - 2);
+    ck_assert_uint_eq(events[0].code, KEY_8);
+    wv_relay_sent(relay, 1, true, now);
+    ck_assert_uint_eq(take(true), 0);
+}
+END_TEST
+
 START_TEST(a_full_queue_drops_the_oldest_that_is_no_release)
 {
     push_key(1, KEY_A, false);
@@ -354,6 +392,8 @@ static Suite *suite(void)
     tcase_add_test(c, a_new_event_does_not_repeat_those_under_way);
     tcase_add_test(c, while_nobody_is_there_it_tries_again_soon);
     tcase_add_test(c, old_events_are_dropped_but_releases_are_kept);
+    tcase_add_test(c, what_grew_old_unconfirmed_does_not_hold_up_the_next);
+    tcase_add_test(c, dropping_works_across_the_end_of_the_queue);
     tcase_add_test(c, a_full_queue_drops_the_oldest_that_is_no_release);
     tcase_add_test(c, a_queue_full_of_releases_lets_go_of_everything);
     tcase_add_test(c, a_change_of_control_releases_and_starts_empty);
