@@ -278,21 +278,27 @@ static int run(struct command_line *c, struct wv_config *config, int argc, char 
     return c->kept ? wv_supervisor_run(&c->options, config) : keep(c, argc, argv);
 }
 
-int main(int argc, char **argv)
+static int live(struct command_line *c, int argc, char **argv)
 {
-    struct command_line c;
     struct wv_config *config = NULL;
-    if (parse(&c, argc, argv) < 0)
+    if (parse(c, argc, argv) < 0)
         return EX_USAGE;
-    if (c.version) {
+    if (c->version) {
         printf("wavry-supervisor %s\n", WAVRY_VERSION);
         return EX_OK;
     }
-    wv_log_init(c.kept ? "supervisor" : "keeper", c.level);
+    wv_log_init(c->kept ? "supervisor" : "keeper", c->level);
     if (wv_config_new(&config, "supervisor", config_table, WV_ARRAY_SIZE(config_table)) < 0)
         return EX_OSERR;
-    int code = run(&c, config, argc, argv);
+    int code = run(c, config, argc, argv);
     wv_config_free(config);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct command_line c;
+    int code = live(&c, argc, argv);
     for (size_t i = 0; i < c.n_made; i++)
         free(c.made[i]);
     for (size_t i = 0; i < c.options.n_configs; i++)

@@ -127,6 +127,8 @@ int wv_stage_join(struct wv_stage *s, Wavry__Bus__StageGrant **ret_grant,
         r = receive_until(s, &m, fds, &n_fds);
     if (r == 0)
         r = take_grant(s, m, fds, n_fds);
+    if (r == -EPIPE)
+        r = WV_MESSAGE_CLOSED;
     if (r != 0) {
         wv_error("the supervisor did not let this stage in", "path=%s error=\"%s\"", s->supervisor_path,
                  r == WV_MESSAGE_CLOSED ? "refused: not the process it started" : strerror(-r));

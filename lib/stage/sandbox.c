@@ -140,10 +140,10 @@ static const char *const write_calls[] = {
 };
 
 static const char *const sanitizer_calls[] = {
-    "ptrace", "clone",     "wait4",      "prctl", "openat",
-    "open",   "prlimit64", "readlink",   "stat",  "sched_setaffinity",
-    "kill",   "tgkill",    "getdents64", "mmap",  "mprotect",
-    NULL,
+    "ptrace",   "clone",     "wait4",      "prctl",    "openat",
+    "open",     "prlimit64", "readlink",   "stat",     "sched_setaffinity",
+    "kill",     "tgkill",    "getdents64", "getdents", "mmap",
+    "mprotect", NULL,
 };
 
 /* No stage has a use for these: whoever calls them is somebody else by now. */
