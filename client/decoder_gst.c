@@ -89,11 +89,29 @@ static gboolean on_event(GstPad *pad, GstObject *parent, GstEvent *event)
     return TRUE;
 }
 
-/* Pictures may have strides of their own, so that the decoder can hand out its very memory. */
+/* Offers a pool whose pictures may have strides and margins of their own: then the decoder works in them, and
+ * hands out its very memory instead of a copy. */
+static void offer_pool(GstQuery *query)
+{
+    GstCaps *caps = NULL;
+    GstVideoInfo info;
+    gst_query_parse_allocation(query, &caps, NULL);
+    if (!caps || !gst_video_info_from_caps(&info, caps))
+        return;
+    GstBufferPool *pool = gst_video_buffer_pool_new();
+    GstStructure *config = gst_buffer_pool_get_config(pool);
+    gst_buffer_pool_config_set_params(config, caps, (guint)info.size, 0, 0);
+    gst_buffer_pool_config_add_option(config, GST_BUFFER_POOL_OPTION_VIDEO_META);
+    if (gst_buffer_pool_set_config(pool, config))
+        gst_query_add_allocation_pool(query, pool, (guint)info.size, 0, 0);
+    gst_object_unref(pool);
+    gst_query_add_allocation_meta(query, GST_VIDEO_META_API_TYPE, NULL);
+}
+
 static gboolean on_sink_query(GstPad *pad, GstObject *parent, GstQuery *query)
 {
     if (GST_QUERY_TYPE(query) == GST_QUERY_ALLOCATION) {
-        gst_query_add_allocation_meta(query, GST_VIDEO_META_API_TYPE, NULL);
+        offer_pool(query);
         return TRUE;
     }
     /* Any size will do, also another one than now, which the default would refuse. */
