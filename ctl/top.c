@@ -110,6 +110,14 @@ static void print_stages(FILE *out, const Wavry__Bus__ControlReply *r)
     }
 }
 
+static void format_value(const struct wv_metric_value *v, uint64_t value, char *ret, size_t capacity)
+{
+    if (strcmp(v->unit, "us") == 0)
+        wv_format_us(value, ret, capacity);
+    else
+        wv_format_rate((double)value, strcmp(v->unit, "bytes") == 0 ? "B" : v->unit, ret, capacity);
+}
+
 static void print_latency(const struct top *t, FILE *out)
 {
     fprintf(out, "\n%-12s%-28s %8s %10s %10s\n", "LATENCY",
@@ -120,12 +128,14 @@ static void print_latency(const struct top *t, FILE *out)
             const struct wv_metric_value *v = &page->now.values[k], *base = base_of(page, v);
             if (v->kind != WV_METRIC_HISTOGRAM)
                 continue;
+            if (t->live && v->value == 0) /* a screen is small */
+                continue;
             uint64_t n = base ? gained(v, base) : v->value;
             fprintf(out, "%-12s%-28s %8llu", page->stage, v->name, (unsigned long long)n);
             char p50[32] = "-", p99[32] = "-";
             if (n > 0) {
-                wv_format_us(wv_histogram_quantile(v, base, 0.5), p50, sizeof(p50));
-                wv_format_us(wv_histogram_quantile(v, base, 0.99), p99, sizeof(p99));
+                format_value(v, wv_histogram_quantile(v, base, 0.5), p50, sizeof(p50));
+                format_value(v, wv_histogram_quantile(v, base, 0.99), p99, sizeof(p99));
             }
             fprintf(out, " %10s %10s\n", p50, p99);
         }
