@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sysexits.h>
 
@@ -275,6 +276,8 @@ static int run(struct command_line *c, struct wv_config *config, int argc, char 
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     signal(SIGPIPE, SIG_IGN);
+    /* Two processes of one program: ps tells them apart. */
+    (void)prctl(PR_SET_NAME, c->kept ? "wavry-superviso" : "wavry-keeper", 0, 0, 0);
     return c->kept ? wv_supervisor_run(&c->options, config) : keep(c, argc, argv);
 }
 

@@ -384,6 +384,9 @@ int wv_stage_main(const struct wv_stage_definition *definition, int argc, char *
     wv_log_init(definition->name, o.level);
     signal(SIGPIPE, SIG_IGN);
     (void)prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0); /* wake at the nanosecond that was asked for */
+    char comm[16]; /* started by descriptor, the process would be named by a number */
+    snprintf(comm, sizeof comm, "wavry-%s", definition->name);
+    (void)prctl(PR_SET_NAME, comm, 0, 0, 0);
     s.supervisor_path = o.supervisor;
     int code = configure(&s, &o);
     if (code < 0)
