@@ -9,11 +9,16 @@
 #include <errno.h>
 #include <string.h>
 
+/* Transport tells at least once a second while somebody watches. Until its first word somebody is taken to
+ * watch, so that a session sees pictures at once after our restart; but not for ever. */
+#define FIRST_WORD_NS (3 * WV_NS_PER_S)
+
 struct capture {
     struct wv_stage *stage;
     struct wv_ring_producer *ring;
     struct wv_input_page *input_page;
     struct wv_stream *stream;
+    struct wv_loop_source *first_word;
 };
 
 static const struct wv_config_entry config[] = {
@@ -72,7 +77,15 @@ static int on_target(void *userdata, const ProtobufCMessage *message, uint64_t n
     struct capture *c = userdata;
     const Wavry__Bus__CaptureTarget *target = (const Wavry__Bus__CaptureTarget *)message;
 
+    c->first_word = wv_loop_remove(c->first_word);
     return wv_stream_target(c->stream, target->max_fps, target->viewers, now);
+}
+
+static int on_no_word(void *userdata, uint64_t now)
+{
+    struct capture *c = userdata;
+
+    return wv_stream_target(c->stream, 0, 0, now);
 }
 
 static int on_shape_request(void *userdata, const ProtobufCMessage *message, uint64_t now)
@@ -175,7 +188,11 @@ static int start(struct wv_stage *stage, void *context)
 {
     struct capture *c = context;
     int boost = wv_stage_fd(stage, "boost-event");
+    int r = wv_loop_add_timer(wv_stage_loop(stage), on_no_word, c, &c->first_word);
 
+    if (r < 0)
+        return r;
+    wv_loop_timer_at(c->first_word, wv_now_ns() + FIRST_WORD_NS);
     return boost < 0 ? 0 : wv_loop_add_eventfd(wv_stage_loop(stage), boost, on_boost, c, NULL);
 }
 
