@@ -13,7 +13,7 @@
 #include <sysexits.h>
 
 #define ANSWER_MS    10000
-#define PLACES       2
+#define PLACES       3
 #define SYSTEM_PLACE "/run/wavry/control.sock"
 
 struct places {
@@ -42,8 +42,7 @@ static void default_places(struct places *p)
         snprintf(own, sizeof(own), "/tmp/wavry-%u", (unsigned)getuid());
         if (xdg && *xdg == '/')
             add_place(p, xdg, "wavry/control.sock");
-        else
-            add_place(p, own, "control.sock");
+        add_place(p, own, "control.sock"); /* also of a host that was started without a login session */
     }
     add_place(p, "/run/wavry", "control.sock");
 }

@@ -48,7 +48,7 @@ static void print_usage(FILE *out)
           "  --socket PATH                   The host's control socket. Default: "
           "$WAVRY_RUNTIME_DIR/control.sock,\n"
           "                                  /run/wavry/control.sock for root, "
-          "$XDG_RUNTIME_DIR/wavry/control.sock or\n"
+          "$XDG_RUNTIME_DIR/wavry/control.sock and\n"
           "                                  /tmp/wavry-UID/control.sock for a person, then the system's.\n"
           "  --help, --version\n"
           "\nExit codes: 0 done; 64 wrong usage; 65 no such stage or key; 69 no host is running, or "

@@ -79,11 +79,14 @@ static int report(struct consumer *c)
     qsort(c->times, ROUNDS, sizeof(c->times[0]), compare);
     double p50 = (double)c->times[ROUNDS / 2] / 1000, p99 = (double)c->times[ROUNDS * 99 / 100] / 1000;
     double most = (double)c->times[ROUNDS - 1] / 1000;
+    double load = 0; /* a reader of the numbers wants to know whether the machine had time */
+    getloadavg(&load, 1);
     printf("ring hand-over: p50 %.1f us, p99 %.1f us, most %.1f us of %d (bound: p99 %.0f us)\n", p50, p99,
            most, ROUNDS, BOUND_US);
-    printf("{\"bench\": \"ring\", \"n\": %d, \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, "
+    printf("{\"bench\": \"ring\", \"n\": %d, \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"load\": "
+           "%.1f, "
            "\"bound_p99_us\": %.0f, \"ok\": %s}\n",
-           ROUNDS, p50, p99, most, BOUND_US, p99 <= BOUND_US ? "true" : "false");
+           ROUNDS, p50, p99, most, load, BOUND_US, p99 <= BOUND_US ? "true" : "false");
     return p99 <= BOUND_US ? 0 : 1;
 }
 
