@@ -199,6 +199,8 @@ static void fill_record(const struct wv_transport *t, const struct session *s, s
 static void set_status(struct wv_transport *t)
 {
     char text[sizeof t->status];
+    if (t->draining)
+        return; /* the skeleton says so already */
     if (t->n_live == 0)
         snprintf(text, sizeof text, "waiting for clients");
     else

@@ -3,13 +3,17 @@
 #include "lib/base/util.h"
 #include "proto/rift.pb-c.h"
 #include "services/transport/input_relay.h"
+#include "services/transport/metrics.h"
 #include "services/transport/peer_messages.h"
 #include "services/transport/udp.h"
 
 #include <check.h>
 #include <errno.h>
 #include <linux/input-event-codes.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define MS WV_NS_PER_MS
 
@@ -382,6 +386,95 @@ START_TEST(addresses_read_like_addresses)
 }
 END_TEST
 
+/* ---- the socket ---- */
+
+static int open_loopback(struct wv_address *ret)
+{
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    socklen_t len = sizeof a;
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    memcpy(ret->bytes, &a.sin6_addr, 16);
+    memcpy(ret->bytes + 16, &a.sin6_port, 2);
+    return fd;
+}
+
+static void commit(struct wv_udp *u, const struct wv_address *to, uint8_t first, size_t len)
+{
+    uint8_t *slot = wv_udp_slot(u);
+    ck_assert_ptr_nonnull(slot);
+    memset(slot, first, len);
+    wv_udp_commit(u, to, len);
+}
+
+START_TEST(datagrams_keep_their_bounds_and_order)
+{
+    struct wv_address one, two, from;
+    int a = open_loopback(&one), b = open_loopback(&two), fd = open_loopback(&from);
+    struct wv_metrics *metrics;
+    struct wv_udp *u;
+    ck_assert_int_eq(wv_metrics_new(&metrics, -1, "transport", wv_transport_metrics, WV_T_METRICS), 0);
+    ck_assert_int_eq(wv_udp_new(&u, fd, metrics), 0);
+    /* Runs of one size, a shorter end, a longer one behind it, another address between, more than one batch.
+     */
+    static const size_t sizes[] = {1200, 1200, 1200, 700, 1200, 30, 31, 31, 1, 1200};
+    size_t n = 0;
+    for (unsigned round = 0; round < 7; round++) {
+        for (size_t i = 0; i < WV_ARRAY_SIZE(sizes); i++)
+            commit(u, &one, (uint8_t)n++, sizes[i]);
+        commit(u, &two, 0xee, 50);
+    }
+    ck_assert_int_eq(wv_udp_flush(u), 0);
+    uint8_t datagram[2048];
+    for (size_t i = 0; i < n; i++) {
+        ssize_t got = recv(a, datagram, sizeof datagram, MSG_DONTWAIT);
+        ck_assert_int_eq(got, (ssize_t)sizes[i % WV_ARRAY_SIZE(sizes)]);
+        ck_assert_uint_eq(datagram[0], (uint8_t)i);
+        ck_assert_uint_eq(datagram[got - 1], (uint8_t)i);
+    }
+    for (unsigned round = 0; round < 7; round++)
+        ck_assert_int_eq(recv(b, datagram, sizeof datagram, MSG_DONTWAIT), 50);
+    ck_assert_int_eq(recv(a, datagram, sizeof datagram, MSG_DONTWAIT), -1);
+    ck_assert_uint_eq(wv_metric_value(metrics, WV_T_PACKETS_SENT), n + 7);
+    wv_udp_free(u);
+    wv_metrics_free(metrics);
+    close(a);
+    close(b);
+    close(fd);
+}
+END_TEST
+
+START_TEST(an_address_that_cannot_be_reached_hurts_nobody_else)
+{
+    /* Port 0 of a documentation address: no route, or no such port; refused in any case. */
+    struct wv_address nowhere = {{[0] = 0x20, [1] = 0x01, [2] = 0x0d, [3] = 0xb8, [15] = 1}}, one, from;
+    int a = open_loopback(&one), fd = open_loopback(&from);
+    struct wv_metrics *metrics;
+    struct wv_udp *u;
+    ck_assert_int_eq(wv_metrics_new(&metrics, -1, "transport", wv_transport_metrics, WV_T_METRICS), 0);
+    ck_assert_int_eq(wv_udp_new(&u, fd, metrics), 0);
+    commit(u, &nowhere, 1, 100);
+    commit(u, &nowhere, 1, 100);
+    commit(u, &one, 2, 100);
+    commit(u, &nowhere, 1, 100);
+    commit(u, &one, 3, 100);
+    ck_assert_int_eq(wv_udp_flush(u), 0);
+    uint8_t datagram[2048];
+    ck_assert_int_eq(recv(a, datagram, sizeof datagram, MSG_DONTWAIT), 100);
+    ck_assert_uint_eq(datagram[0], 2);
+    ck_assert_int_eq(recv(a, datagram, sizeof datagram, MSG_DONTWAIT), 100);
+    ck_assert_uint_eq(datagram[0], 3);
+    ck_assert_uint_eq(wv_metric_value(metrics, WV_T_SEND_ERRORS), 3);
+    ck_assert_uint_eq(wv_metric_value(metrics, WV_T_PACKETS_SENT), 2);
+    wv_udp_free(u);
+    wv_metrics_free(metrics);
+    close(a);
+    close(fd);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("transport");
@@ -406,6 +499,8 @@ static Suite *suite(void)
     tcase_add_test(c, greetings_are_made_printable);
     tcase_add_test(c, reports_are_bounded);
     tcase_add_test(c, addresses_read_like_addresses);
+    tcase_add_test(c, datagrams_keep_their_bounds_and_order);
+    tcase_add_test(c, an_address_that_cannot_be_reached_hurts_nobody_else);
     suite_add_tcase(s, c);
     return s;
 }
