@@ -12,11 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CLIENTS_MAX  16
-#define RELAYS_MAX   16
-#define RELAY_NS     (3 * WV_NS_PER_S)
-#define ARGUMENT_MAX 4096
-#define STAGES_SHOWN (WV_WIRING_STAGES + 1) /* and the supervisor itself */
+#define CLIENTS_MAX    16
+#define RELAYS_MAX     16
+#define RELAY_NS       (3 * WV_NS_PER_S)
+#define RELAY_CHECK_NS (500 * WV_NS_PER_MS)
+#define ARGUMENT_MAX   4096
+#define STAGES_SHOWN   (WV_WIRING_STAGES + 1) /* and the supervisor itself */
 
 struct client {
     struct wv_supervisor *supervisor;
@@ -186,6 +187,7 @@ static int relay(struct wv_supervisor *s, const char *verb, const char *text, ui
         if (error < 0)
             return error;
         *r = (struct relay){control->last_id, client, now + RELAY_NS, for_host_key};
+        wv_loop_timer_at(control->timer, now + RELAY_CHECK_NS);
         return 0;
     }
     return -EBUSY;
@@ -339,13 +341,18 @@ static int on_knock(void *userdata, uint32_t events, uint64_t now)
     return 0;
 }
 
+/* Runs only while somebody waits. */
 static int on_relay_timer(void *userdata, uint64_t now)
 {
     struct wv_supervisor *s = userdata;
+    bool waiting = false;
     for (size_t i = 0; i < RELAYS_MAX; i++)
         if (s->control->relays[i].id && now >= s->control->relays[i].deadline_ns)
             finish_relay(s, &s->control->relays[i], -ETIMEDOUT,
                          "the identity stage did not answer in time; see wavryctl status");
+    for (size_t i = 0; i < RELAYS_MAX; i++)
+        waiting = waiting || s->control->relays[i].id;
+    wv_loop_timer_at(s->control->timer, waiting ? now + RELAY_CHECK_NS : 0);
     return 0;
 }
 
@@ -367,8 +374,6 @@ int wv_control_open(struct wv_supervisor *s)
     int r = wv_loop_add_fd(s->loop, fd, EPOLLIN, on_knock, s, NULL);
     if (r == 0)
         r = wv_loop_add_timer(s->loop, on_relay_timer, s, &s->control->timer);
-    if (r == 0)
-        wv_loop_timer_every(s->control->timer, 500 * WV_NS_PER_MS);
     return r;
 }
 

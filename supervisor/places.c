@@ -251,6 +251,14 @@ void wv_places_remove(const struct wv_places *p, bool remove_folder)
         (void)rmdir(p->runtime);
 }
 
+/* Whether PATH is still the file that we locked: a host that ends removes its lock. */
+static bool same_file(int fd, const char *path)
+{
+    struct stat ours, theirs;
+    return fstat(fd, &ours) == 0 && lstat(path, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
+           ours.st_ino == theirs.st_ino;
+}
+
 int wv_places_lock(const struct wv_places *p)
 {
     char path[128];
@@ -270,5 +278,8 @@ int wv_places_lock(const struct wv_places *p)
             complain(r, "the lock can't be taken", path);
         return r;
     }
-    return fd;
+    if (same_file(fd, path))
+        return fd;
+    wv_close(fd);
+    return wv_places_lock(p);
 }

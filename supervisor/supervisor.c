@@ -236,8 +236,6 @@ int wv_supervisor_run(const struct wv_supervisor_options *options, struct wv_con
         wv_supervisor_changed(&s);
         r = wv_loop_run(s.loop);
     }
-    if (s.stopping && r == 0)
-        wv_places_remove(&s.places, false);
     close_all(&s);
     if (r < 0)
         wv_error("the supervisor can't go on", "error=\"%s\"", strerror(-r));

@@ -224,9 +224,7 @@ static int make_missing(struct wv_vault *v, const struct wv_vault_plan *plan, bo
                      strerror(-r));
             return r;
         }
-        if (wv_vault_items[i].kind == WV_VAULT_UINPUT)
-            continue;
-        made[i] = true;
+        made[i] = v->fds[i] >= 0;
         if (wv_vault_items[i].kind == WV_VAULT_RAW_READER || wv_vault_items[i].kind == WV_VAULT_AU_READER)
             made[i - 1] = true;
         if (wv_vault_items[i].kind == WV_VAULT_RAW_RING || wv_vault_items[i].kind == WV_VAULT_AU_RING)
@@ -244,13 +242,11 @@ int wv_vault_open(struct wv_vault *v, const struct wv_vault_plan *plan)
     for (size_t i = 0; i < WV_WIRING_STAGES; i++)
         v->pidfds[i] = -1;
     take_kept(v);
-    bool had_uinput = wv_vault_fd(v, "uinput") >= 0;
     int r = make_missing(v, plan, made);
     for (size_t i = 0; r == 0 && i < wv_vault_n_items; i++) {
-        bool uinput = wv_vault_items[i].kind == WV_VAULT_UINPUT && v->fds[i] >= 0 && !had_uinput;
-        if (!made[i] && !uinput)
+        if (!made[i])
             continue;
-        v->fresh = v->fresh || made[i];
+        v->fresh = v->fresh || wv_vault_items[i].kind != WV_VAULT_UINPUT;
         if (is_memory(wv_vault_items[i].kind))
             r = give_to_writer(v->fds[i], &wv_vault_items[i], plan);
         forget(wv_vault_items[i].name);

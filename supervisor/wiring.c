@@ -15,7 +15,9 @@ const struct wv_vault_item wv_vault_items[] = {
     {"input-page", WV_VAULT_INPUT_PAGE, "input"},
     {"session-page", WV_VAULT_SESSION_PAGE, "transport"},
     {"udp", WV_VAULT_UDP, NULL},
-    {"uinput", WV_VAULT_UINPUT, NULL},
+    {"uinput", WV_VAULT_UINPUT, NULL}, /* one a device: keyboard, tablet, mouse */
+    {"uinput-tablet", WV_VAULT_UINPUT, NULL},
+    {"uinput-mouse", WV_VAULT_UINPUT, NULL},
     {"metrics-capture", WV_VAULT_METRICS, "capture"},
     {"metrics-encoder", WV_VAULT_METRICS, "encoder"},
     {"metrics-transport", WV_VAULT_METRICS, "transport"},
@@ -68,7 +70,9 @@ const struct wv_wiring_stage wv_wiring_stages[WV_WIRING_STAGES] = {
      .fds = {{"metrics", "metrics-input", false},
              {"input-page", "input-page", false},
              {"boost-event", "boost-event", false},
-             {"uinput", "uinput", false}}},
+             {"uinput", "uinput", false},
+             {"uinput-tablet", "uinput-tablet", false},
+             {"uinput-mouse", "uinput-mouse", false}}},
 };
 
 const struct wv_wiring_link wv_wiring_links[] = {

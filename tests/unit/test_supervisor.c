@@ -238,6 +238,28 @@ START_TEST(stopped_and_spinning_stages_are_found)
 }
 END_TEST
 
+/* A machine that sleeps, or gives none of us any time, is not a hung stage. */
+START_TEST(a_pause_of_everybody_costs_nobody_his_life)
+{
+    start_host(NULL);
+    struct row supervisor, before[WV_ARRAY_SIZE(names)];
+    for (size_t i = 0; i < WV_ARRAY_SIZE(names); i++)
+        before[i] = wait_state(names[i], "ready", -1);
+    ck_assert(look("supervisor", &supervisor));
+    kill(supervisor.pid, SIGSTOP);
+    for (size_t i = 0; i < WV_ARRAY_SIZE(names); i++)
+        kill(before[i].pid, SIGSTOP);
+    usleep(2500000);
+    kill(supervisor.pid, SIGCONT);
+    usleep(300000); /* it looks before they had a chance */
+    for (size_t i = 0; i < WV_ARRAY_SIZE(names); i++)
+        kill(before[i].pid, SIGCONT);
+    usleep(700000);
+    for (size_t i = 0; i < WV_ARRAY_SIZE(names); i++)
+        ck_assert_int_eq(wait_state(names[i], "ready", -1).pid, before[i].pid);
+}
+END_TEST
+
 START_TEST(crash_loop_backs_off_and_leaves_the_others_alone)
 {
     keeper = launch(
@@ -587,6 +609,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, stage_killed_gets_the_same_descriptors_again);
     tcase_add_test(tc, stopped_and_spinning_stages_are_found);
+    tcase_add_test(tc, a_pause_of_everybody_costs_nobody_his_life);
     tcase_add_test(tc, crash_loop_backs_off_and_leaves_the_others_alone);
     tcase_add_test(tc, supervisor_killed_finds_its_stages_again);
     tcase_add_test(tc, stage_and_supervisor_killed_together);
