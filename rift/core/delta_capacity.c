@@ -1,0 +1,117 @@
+/* The capacity estimate; delta_capacity.h says the idea. It must never give a rate that no measurement of the
+ * last train or pairs supports. */
+#include "rift/core/delta_capacity.h"
+
+#include "lib/base/util.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAIR_AGREE       0.05 /* relative distance from the median within which a pair agrees with it */
+#define PAIR_QUORUM      0.6  /* share of all remembered pairs that must agree */
+#define PAIRS_RECENT     8    /* a new capacity is taken over from this many... */
+#define PAIRS_RECENT_MIN 7    /* ...when so many agree... */
+#define PAIR_TRAIN       0.25 /* ...and the last train does, within this */
+#define PAIR_GAP_MIN_NS  1500 /* closer arrivals came in one aggregate and say nothing */
+#define PAIR_NONE        1e12
+/* Pairs may promise at most this times what trains deliver: a shaper lets pairs pass at line rate. */
+#define PAIR_OVER_TRAIN 8.0
+
+#define TRAIN_PACKETS     3    /* fewer don't show a dispersion */
+#define TRAIN_STRETCHED   0.93 /* arrival rate over sending rate below which the path was the limit */
+#define TRAIN_DOWN        0.3  /* weights of a new train in the mean */
+#define TRAIN_UP          0.2
+#define TRAIN_UNSTRETCHED 0.5 /* the path carried more than was believed */
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median of the newest N pairs, and how many agree with it. */
+static double pair_median(const struct delta_capacity *c, unsigned n, unsigned *ret_agree)
+{
+    double sorted[DELTA_PAIRS];
+    for (unsigned i = 0; i < n; i++)
+        sorted[i] = c->pair[(c->n_pairs - 1 - i) % DELTA_PAIRS];
+    qsort(sorted, n, sizeof(sorted[0]), compare);
+    double median = sorted[n / 2];
+    *ret_agree = 0;
+    for (unsigned i = 0; i < n; i++)
+        *ret_agree += fabs(sorted[i] - median) <= PAIR_AGREE * median;
+    return median;
+}
+
+static void judge_pairs(struct delta_capacity *c)
+{
+    unsigned all = WV_MIN(c->n_pairs, (unsigned)DELTA_PAIRS), agree;
+    double bps;
+    if (c->n_pairs >= PAIRS_RECENT) {
+        bps = pair_median(c, PAIRS_RECENT, &agree);
+        bool trains = c->last_train_bps > 0 && fabs(bps - c->last_train_bps) < PAIR_TRAIN * bps;
+        if (agree >= PAIRS_RECENT_MIN && bps < PAIR_NONE && trains) {
+            c->pair_bps = bps;
+            return;
+        }
+    }
+    bps = pair_median(c, all, &agree);
+    c->pair_bps = all >= 2 && agree >= PAIR_QUORUM * all && bps < PAIR_NONE ? bps : 0;
+}
+
+void delta_capacity_pair(struct delta_capacity *c, uint32_t bytes, int64_t arrival_gap, uint64_t now)
+{
+    double bps = arrival_gap >= PAIR_GAP_MIN_NS ? bytes * 8e9 / (double)arrival_gap : PAIR_NONE;
+    c->pair[c->n_pairs++ % DELTA_PAIRS] = bps;
+    if (c->n_pairs > UINT32_MAX / 2)
+        c->n_pairs -= UINT32_MAX / 4 / DELTA_PAIRS * DELTA_PAIRS;
+    judge_pairs(c);
+    c->sampled_at = now;
+    c->any = true;
+}
+
+void delta_capacity_packet(struct delta_capacity *c, uint64_t sent, uint64_t arrival, uint32_t bytes)
+{
+    if (c->train.n++ == 0) {
+        c->train.sent_first = c->train.sent_last = sent;
+        c->train.arrived_first = c->train.arrived_last = arrival;
+        c->train.bytes = 0;
+        return;
+    }
+    c->train.sent_last = sent;
+    c->train.arrived_last = arrival;
+    c->train.bytes += bytes;
+}
+
+void delta_capacity_train_end(struct delta_capacity *c, uint64_t now)
+{
+    unsigned n = c->train.n;
+    int64_t arrived = (int64_t)(c->train.arrived_last - c->train.arrived_first);
+    int64_t sent = (int64_t)(c->train.sent_last - c->train.sent_first);
+    c->train.n = 0;
+    if (n < TRAIN_PACKETS || arrived <= 0 || sent < 0)
+        return;
+    double in_bps = (double)c->train.bytes * 8e9 / (double)WV_MAX(sent, 1000);
+    double out_bps = (double)c->train.bytes * 8e9 / (double)arrived;
+    c->sampled_at = now;
+    c->any = true;
+    if (out_bps < TRAIN_STRETCHED * in_bps) {
+        c->last_train_bps = out_bps;
+        if (c->train_bps <= 0)
+            c->train_bps = out_bps;
+        c->train_bps += (out_bps < c->train_bps ? TRAIN_DOWN : TRAIN_UP) * (out_bps - c->train_bps);
+    } else {
+        double bps = fmin(in_bps, out_bps);
+        c->last_train_bps = 0;
+        if (bps > c->train_bps)
+            c->train_bps += TRAIN_UNSTRETCHED * (bps - c->train_bps);
+    }
+}
+
+double delta_capacity_bps(const struct delta_capacity *c)
+{
+    if (c->pair_bps > 0)
+        return c->train_bps > 0 ? fmin(c->pair_bps, PAIR_OVER_TRAIN * c->train_bps) : c->pair_bps;
+    return c->train_bps;
+}
