@@ -69,12 +69,13 @@ static int inject_button(struct xtest *x, const struct rift_input_event *e)
     return 0;
 }
 
-/* 0..65535 over the captured picture, which is the root window cut to even size. */
+/* 0..65535 over the captured picture, which is the root window cut to even size: each pixel has an equal
+ * share of the range (the client sends the middle of it, client/window_input.c). */
 static int16_t scale(int32_t v, uint16_t size)
 {
-    uint32_t last = size < 2 ? 0 : (size & ~1u) - 1;
+    uint32_t even = size < 2 ? 1 : size & ~1u;
 
-    return (int16_t)(((uint64_t)v * last + 32767) / 65535);
+    return (int16_t)((uint64_t)v * even / 65536);
 }
 
 static void scroll(struct xtest *x, int32_t *rest, int32_t v, uint8_t positive, uint8_t negative)

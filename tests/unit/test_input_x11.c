@@ -191,6 +191,10 @@ START_TEST(a_window_sees_everything)
     expect_pointer(&d, 0, 0);
     pointer(&d, RIFT_INPUT_POINTER_ABS, 65535, 65535);
     expect_pointer(&d, 639, 479);
+    for (int x = 0; x < 640; x += x < 4 ? 1 : 159) { /* as a client sends a pixel: its middle */
+        pointer(&d, RIFT_INPUT_POINTER_ABS, (2 * x + 1) * 32768 / 640, 240);
+        expect_pointer(&d, x, 240 * 480 / 65536);
+    }
     pointer(&d, RIFT_INPUT_POINTER_ABS, 32768, 32768);
     expect_pointer(&d, 320, 240);
     pointer(&d, RIFT_INPUT_POINTER_REL, -20, 15);
