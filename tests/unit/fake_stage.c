@@ -16,6 +16,7 @@
 struct fake {
     struct wv_stage *stage;
     struct wv_loop_source *timer;
+    char descriptors[160];
 };
 
 static bool behaves(struct wv_stage *stage, const char *how)
@@ -23,22 +24,34 @@ static bool behaves(struct wv_stage *stage, const char *how)
     return !strcmp(wv_config_string(wv_stage_config(stage), "behaviour"), how);
 }
 
-/* "raw-frames=1234w": inode and whether it is writable. */
-static void show_descriptors(struct wv_stage *stage)
+/* Whether a descriptor that was granted for reading can be turned into one for writing. */
+static bool reopens_for_writing(int fd)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int again = open(path, O_RDWR | O_CLOEXEC);
+    wv_close(again);
+    return again >= 0;
+}
+
+/* "raw-frames=1234w": inode and whether it is writable; "r!" could be made writable. */
+static void describe_descriptors(struct wv_stage *stage, char *text, size_t capacity)
 {
     static const char *const names[] = {"raw-frames", "raw-reader",   "au-entries", "au-reader",
                                         "input-page", "session-page", "udp"};
-    char text[160] = "fds";
-    for (size_t i = 0, used = 3; i < WV_ARRAY_SIZE(names) && used < sizeof text; i++) {
+    size_t used = (size_t)snprintf(text, capacity, "fds");
+    for (size_t i = 0; i < WV_ARRAY_SIZE(names) && used < capacity; i++) {
         struct stat st;
         int fd = wv_stage_fd(stage, names[i]);
         if (fd < 0 || fstat(fd, &st) < 0)
             continue;
         bool writable = (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
-        used += (size_t)snprintf(text + used, sizeof text - used, " %s=%llu%c", names[i],
-                                 (unsigned long long)st.st_ino, writable ? 'w' : 'r');
+        used += (size_t)snprintf(text + used, capacity - used, " %s=%llu%s", names[i],
+                                 (unsigned long long)st.st_ino,
+                                 writable                  ? "w"
+                                 : reopens_for_writing(fd) ? "r!"
+                                                           : "r");
     }
-    wv_stage_status(stage, "%s", text);
 }
 
 static int fake_open(struct wv_stage *stage, void **ret_context)
@@ -53,6 +66,7 @@ static int fake_open(struct wv_stage *stage, void **ret_context)
     if (!f)
         return -ENOMEM;
     f->stage = stage;
+    describe_descriptors(stage, f->descriptors, sizeof f->descriptors); /* as its user, before lockdown */
     *ret_context = f;
     return 0;
 }
@@ -72,7 +86,7 @@ static int fake_start(struct wv_stage *stage, void *context)
     struct fake *f = context;
     if (behaves(stage, "crash"))
         abort();
-    show_descriptors(stage);
+    wv_stage_status(stage, "%s", f->descriptors);
     if (behaves(stage, "spin") || behaves(stage, "error")) {
         int r = wv_loop_add_timer(wv_stage_loop(stage), on_timer, f, &f->timer);
         if (r < 0)
