@@ -84,7 +84,6 @@ static void forget_process(struct wv_child *c)
     c->pidfd_source = wv_loop_remove(c->pidfd_source);
     c->pidfd = wv_close(c->pidfd);
     c->pid = 0;
-    c->adopted = false;
     wv_door_drop(c);
     wv_vault_forget_pid(c->wiring->name);
 }
@@ -206,7 +205,6 @@ void wv_child_adopt(struct wv_child *c, pid_t pid, int pidfd, uint64_t now)
     snprintf(item, sizeof item, "metrics-%s", c->wiring->name);
     bool ran = wv_metrics_read(wv_vault_fd(&c->supervisor->vault, item), page) == 0 &&
                page->pid == (int32_t)pid && page->heartbeat_ns != 0;
-    c->adopted = true;
     c->started_ns = ran ? page->started_ns : now;
     if (c->started_ns > now)
         c->started_ns = now;

@@ -23,7 +23,7 @@ struct client {
     struct wv_supervisor *supervisor;
     int fd; /* -1: free */
     struct wv_loop_source *source;
-    uint64_t number, since_ns;
+    uint64_t number;
 };
 
 /* A question that a stage is thinking about. */
@@ -335,7 +335,7 @@ static int on_knock(void *userdata, uint32_t events, uint64_t now)
         return 0;
     }
     struct client *c = place(control);
-    *c = (struct client){.supervisor = s, .fd = fd, .number = ++control->last_client, .since_ns = now};
+    *c = (struct client){.supervisor = s, .fd = fd, .number = ++control->last_client};
     if (wv_loop_add_fd(s->loop, fd, EPOLLIN, on_client, c, &c->source) < 0)
         c->fd = wv_close(fd);
     return 0;

@@ -34,7 +34,6 @@ struct wv_child {
     enum wv_stage_state state;
     pid_t pid; /* 0: none */
     int pidfd;
-    bool adopted; /* started by our predecessor: its exit status is not ours to read */
     bool restart_asked;
     struct wv_loop_source *pidfd_source, *timer;
     int connection;
