@@ -305,8 +305,8 @@ int wv_bus_send(struct wv_bus_link *link, const ProtobufCMessage *message)
     int r = send_part(link->socket, name, strlen(name), ZMQ_SNDMORE);
     if (r == 0) /* goes where the first part went, without waiting */
         r = send_part(link->socket, b->packed, len, 0);
-    link->check =
-        true; /* sending takes in what the I/O thread had to say, and with it the descriptor's signal */
+    /* Sending takes in what the I/O thread had to say, and with it the descriptor's signal. */
+    link->check = true;
     wv_loop_again(b->loop);
     if (r < 0) {
         stats->dropped_unsent++;

@@ -200,7 +200,7 @@ static int ping(void *userdata, uint64_t now)
     return 0;
 }
 
-START_TEST(ping_pong_never_stalls)
+static pid_t start_echo(void)
 {
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
@@ -211,6 +211,12 @@ START_TEST(ping_pong_never_stalls)
         run(&a, 30000);
         _exit(0);
     }
+    return pid;
+}
+
+START_TEST(ping_pong_never_stalls)
+{
+    pid_t pid = start_echo();
     struct end b;
     end_init(&b, false);
     send_until_taken(&b, 0);
@@ -219,6 +225,38 @@ START_TEST(ping_pong_never_stalls)
     wv_loop_timer_every(timer, WV_NS_PER_MS / 5);
     b.quit_after = 1000;
     ck_assert_int_eq(run(&b, 20000), 1);
+    end_fini(&b);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+END_TEST
+
+static int send_wait_send(void *userdata, uint64_t now)
+{
+    struct end *e = userdata;
+    ck_assert_int_eq(send_target(e, 1), 0);
+    usleep(50000); /* the answer comes in, and with it the only signal of the descriptor */
+    ck_assert_int_eq(send_target(e, 2), 0);
+    return 0;
+}
+
+/* A send takes in what the I/O thread had to say: the answer that came meanwhile must not be left lying. */
+START_TEST(send_does_not_hide_an_arrival)
+{
+    pid_t pid = start_echo();
+    struct end b;
+    end_init(&b, false);
+    send_until_taken(&b, 0);
+    b.quit_after = 1;
+    ck_assert_int_eq(run(&b, 10000), 1);
+    struct wv_loop_source *once;
+    ck_assert_int_eq(wv_loop_add_timer(b.loop, send_wait_send, &b, &once), 0);
+    for (int i = 0; i < 5; i++) {
+        b.targets = 0;
+        b.quit_after = 2;
+        wv_loop_timer_at(once, wv_now_ns());
+        ck_assert_int_eq(run(&b, 5000), 1);
+    }
     end_fini(&b);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
@@ -490,6 +528,7 @@ int main(void)
     tcase_add_loop_test(t, absent_peers_get_nothing, 0, 2);
     tcase_add_test(t, none_is_left_lying);
     tcase_add_test(t, ping_pong_never_stalls);
+    tcase_add_test(t, send_does_not_hide_an_arrival);
     tcase_add_loop_test(t, killed_peers_come_back, 0, 2);
     tcase_add_test(t, rogue_messages_are_counted);
     tcase_add_test(t, flood_does_not_starve_the_loop);

@@ -7,6 +7,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -343,6 +344,45 @@ START_TEST(nothing_torn_under_stress)
 }
 END_TEST
 
+static _Atomic uint32_t watched, unprotected;
+
+/* Sees what a producer on another core would see. */
+static void *watch_reading(void *page)
+{
+    const struct ring_reader *r = page;
+    uint32_t held;
+    while ((held = atomic_load(&watched)) != UINT32_MAX)
+        if (held && (atomic_load(&r->reading) & held) == 0 && atomic_load(&watched) == held)
+            atomic_fetch_add(&unprotected, 1);
+    return NULL;
+}
+
+/* While a bad picture is looked at, the good one that is held stays announced. */
+START_TEST(held_stays_announced_beside_bad_ones)
+{
+    struct ring_reader *page = mmap(NULL, RING_READER_BYTES, PROT_READ, MAP_SHARED, reader_ro, 0);
+    pthread_t thread;
+    ck_assert_ptr_ne(page, MAP_FAILED);
+    struct wv_frame_header h, bad = header();
+    const uint8_t *pixels;
+    uint8_t *writable;
+    publish(producer, 1);
+    ck_assert_int_eq(wv_ring_acquire(consumer, &h, &pixels), 0);
+    atomic_store(&watched, atomic_load(&page->reading));
+    ck_assert_int_eq(pthread_create(&thread, NULL, watch_reading, page), 0);
+    bad.width = 1;
+    for (uint64_t end = wv_now_ns() + 300 * WV_NS_PER_MS; wv_now_ns() < end;) {
+        wv_ring_begin(producer, &writable);
+        wv_ring_publish(producer, &bad, 0);
+        ck_assert_int_eq(wv_ring_acquire(consumer, &h, &pixels), WV_RING_BAD);
+    }
+    atomic_store(&watched, UINT32_MAX);
+    pthread_join(thread, NULL);
+    ck_assert_uint_eq(atomic_load(&unprotected), 0);
+    munmap(page, RING_READER_BYTES);
+}
+END_TEST
+
 static void scribble_for_ever(unsigned seed)
 {
     uint8_t *memory = mmap(NULL, RING_CONTROL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, frames, 0);
@@ -403,6 +443,7 @@ int main(void)
     tcase_add_loop_test(t, impossible_headers_are_refused, 0, 13);
     tcase_add_test(t, lying_reader_harms_nobody);
     tcase_add_test(t, nothing_torn_under_stress);
+    tcase_add_test(t, held_stays_announced_beside_bad_ones);
     tcase_add_test(t, random_headers_do_not_crash);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
