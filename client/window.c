@@ -233,6 +233,28 @@ static void set_hints(void)
     SDL_SetHint(SDL_HINT_APP_NAME, "Wavry");
 }
 
+/* Only where a person can look: SDL would otherwise go on to a screen that nobody sees. Returns 0 or -ENODEV.
+ */
+static int init_video(void)
+{
+    const char *x = getenv("DISPLAY"), *wayland = getenv("WAYLAND_DISPLAY"),
+               *forced = getenv("SDL_VIDEODRIVER");
+    bool has_x = x && *x, has_wayland = wayland && *wayland;
+    if (!forced || !*forced) {
+        if (!has_x && !has_wayland) {
+            SDL_SetError("there is no display");
+            return -ENODEV;
+        }
+        /* X first, also through XWayland: its connection can be waited on. */
+        SDL_SetHint(SDL_HINT_VIDEODRIVER, has_x && has_wayland ? "x11,wayland" : has_x ? "x11" : "wayland");
+    }
+    if (SDL_Init(SDL_INIT_VIDEO) == 0)
+        return 0;
+    if (has_x && (!forced || !*forced))
+        SDL_SetError("the display %s does not answer", x);
+    return -ENODEV;
+}
+
 /* A GPU shows itself by a render node; probing OpenGL without one would start a software renderer for
  * nothing. */
 static bool has_render_node(void)
@@ -287,7 +309,7 @@ int wv_window_new(struct wv_window **ret, struct wv_loop *loop, const struct wv_
     w->follow_size = options->width <= 0 && !options->fullscreen;
     w->everything = w->repaint = true;
     set_hints();
-    int r = SDL_Init(SDL_INIT_VIDEO) < 0 ? -ENODEV : 0;
+    int r = init_video();
     if (r == 0)
         r = open_window(w, options);
     if (r == 0)
