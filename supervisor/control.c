@@ -212,6 +212,7 @@ static void finish_relay(struct wv_supervisor *s, struct relay *r, int error, co
     Wavry__Bus__ControlReply reply = WAVRY__BUS__CONTROL_REPLY__INIT;
     reply.error = error;
     reply.text = (char *)text;
+    reply.version = (char *)WAVRY_VERSION; /* never an empty message, also when the answer is empty */
     send_reply(c, &reply, NULL, 0);
 }
 

@@ -1,10 +1,10 @@
 #!/bin/bash
 # Click to photon, side by side with other remote desktops, in turns, on one machine.
-#   photon.sh [--rounds N] [--samples N] [--peers "tigervnc x11vnc-fast lean wavry"] [--scenes "card:0 scroll:30 scroll:60"]
+#   photon.sh [--rounds N] [--samples N] [--peers "tigervnc x11vnc-fast lean wavry"] [--scenes "card:30 scroll:30 scroll:60"]
 # Needs the photon judge, built, in the folder PHOTON names, and root. Prints p50 and p99 of each cell and ratios.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
-rounds=3 samples=200 peers="tigervnc x11vnc-fast lean wavry" scenes="card:0 scroll:30 scroll:60"
+rounds=3 samples=200 peers="tigervnc x11vnc-fast lean wavry" scenes="card:30 scroll:30 scroll:60"
 while [ $# -gt 0 ]; do
     case $1 in
     --rounds) rounds=$2 ;;
@@ -17,6 +17,7 @@ while [ $# -gt 0 ]; do
 done
 [ -x "${PHOTON:-}/photon-probe" ] || { echo "photon.sh: set PHOTON to the folder of the built judge" >&2; exit 64; }
 export OUT=${OUT:-$(mktemp -d /tmp/wavry-photon-out-XXXXXX)}
+mkdir -p "$OUT"
 export WAVRY_BIN
 "$PHOTON/netns-up.sh" lan
 for round in $(seq "$rounds"); do
