@@ -5,6 +5,7 @@
 #include "lib/base/util.h"
 
 #include <SDL2/SDL_syswm.h>
+#include <X11/Xatom.h>
 #include <errno.h>
 #include <glob.h>
 #include <poll.h>
@@ -152,23 +153,54 @@ void window_take_focus(struct wv_window *w)
     SDL_SetWindowInputFocus(w->window);
 }
 
-void window_set_fullscreen(struct wv_window *w, bool on)
+/* Whether somebody answers requests of windows (EWMH, _NET_SUPPORTING_WM_CHECK). SDL believes that a request
+ * for the whole screen was followed, which on a bare X server it never is. */
+static bool find_manager(void)
+{
+    const char *driver = SDL_GetCurrentVideoDriver();
+    if (!driver || strcmp(driver, "x11") != 0)
+        return true;
+    Display *display = XOpenDisplay(NULL);
+    if (!display)
+        return true;
+    Atom type = None, check = XInternAtom(display, "_NET_SUPPORTING_WM_CHECK", False);
+    int format = 0;
+    unsigned long n = 0, left = 0;
+    unsigned char *value = NULL;
+    int r = XGetWindowProperty(display, DefaultRootWindow(display), check, 0, 1, False, XA_WINDOW, &type,
+                               &format, &n, &left, &value);
+    if (value)
+        XFree(value);
+    XCloseDisplay(display);
+    return r == Success && type == XA_WINDOW && n == 1;
+}
+
+/* Without a window manager: takes the place itself. */
+static void cover_screen(struct wv_window *w, bool on)
 {
     SDL_Rect bounds;
-    int display = WV_MAX(SDL_GetWindowDisplayIndex(w->window), 0);
-    if (SDL_SetWindowFullscreen(w->window, on ? SDL_WINDOW_FULLSCREEN_DESKTOP : 0) < 0)
+    if (on) {
+        SDL_GetWindowPosition(w->window, &w->before.x, &w->before.y);
+        SDL_GetWindowSize(w->window, &w->before.w, &w->before.h);
+        if (SDL_GetDisplayBounds(WV_MAX(SDL_GetWindowDisplayIndex(w->window), 0), &bounds) < 0)
+            return;
+    } else {
+        bounds = w->before.w ? w->before : (SDL_Rect){0, 0, DEFAULT_WIDTH / 2, DEFAULT_HEIGHT / 2};
+    }
+    SDL_SetWindowSize(w->window, bounds.w, bounds.h);
+    SDL_SetWindowPosition(w->window, bounds.x, bounds.y);
+}
+
+void window_set_fullscreen(struct wv_window *w, bool on)
+{
+    if (!w->managed)
+        cover_screen(w, on);
+    else if (SDL_SetWindowFullscreen(w->window, on ? SDL_WINDOW_FULLSCREEN_DESKTOP : 0) < 0)
         return;
     w->fullscreen = on;
     if (w->grab)
         SDL_SetWindowKeyboardGrab(w->window, on);
     w->keyboard_grabbed = SDL_GetWindowKeyboardGrab(w->window);
-    /* Without a window manager nobody follows the request: place the window ourselves. */
-    int width, height;
-    SDL_GetWindowSizeInPixels(w->window, &width, &height);
-    if (on && SDL_GetDisplayBounds(display, &bounds) == 0 && (width != bounds.w || height != bounds.h)) {
-        SDL_SetWindowPosition(w->window, bounds.x, bounds.y);
-        SDL_SetWindowSize(w->window, bounds.w, bounds.h);
-    }
     w->everything = w->repaint = true;
 }
 
@@ -276,7 +308,7 @@ static int open_window(struct wv_window *w, const struct wv_window_options *o)
     int position = (int)SDL_WINDOWPOS_CENTERED;
     SDL_Rect bounds;
     if (o->fullscreen && SDL_GetDisplayBounds(0, &bounds) == 0) {
-        flags |= SDL_WINDOW_FULLSCREEN_DESKTOP;
+        flags |= w->managed ? SDL_WINDOW_FULLSCREEN_DESKTOP : SDL_WINDOW_BORDERLESS;
         width = bounds.w;
         height = bounds.h;
         position = 0;
@@ -310,6 +342,7 @@ int wv_window_new(struct wv_window **ret, struct wv_loop *loop, const struct wv_
     w->everything = w->repaint = true;
     set_hints();
     int r = init_video();
+    w->managed = r == 0 && find_manager();
     if (r == 0)
         r = open_window(w, options);
     if (r == 0)
@@ -320,8 +353,9 @@ int wv_window_new(struct wv_window **ret, struct wv_loop *loop, const struct wv_
     }
     SDL_StopTextInput(); /* keys are wanted, not what an input method makes of them */
     window_take_focus(w);
-    if (w->fullscreen)
-        window_set_fullscreen(w, true);
+    if (w->fullscreen && w->grab)
+        SDL_SetWindowKeyboardGrab(w->window, SDL_TRUE);
+    w->keyboard_grabbed = SDL_GetWindowKeyboardGrab(w->window);
     window_pump(w);
     *ret = w;
     return 0;

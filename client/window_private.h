@@ -25,6 +25,8 @@ struct wv_window {
     void *x_display; /* Display *, NULL when the video driver is another one */
 
     bool view_only, grab, fullscreen, follow_size, hidden, overlay;
+    bool managed;    /* a window manager is there, and does what it is asked */
+    SDL_Rect before; /* place and size before fullscreen, where nobody else remembers them */
     int window_width, window_height;
     struct wv_client_picture picture;
     bool have_picture, everything, repaint;

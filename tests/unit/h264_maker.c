@@ -64,9 +64,14 @@ static gboolean on_query(GstPad *pad, GstObject *parent, GstQuery *query)
     return TRUE;
 }
 
+void h264_maker_prepare(void)
+{
+    require(wv_gst_init() == 0 && wv_gst_load("x264") == 0 && wv_gst_load("libav") == 0);
+}
+
 struct h264_maker *h264_maker_new(int width, int height, const char *colorimetry)
 {
-    require(wv_gst_init() == 0 && wv_gst_load("x264") == 0);
+    h264_maker_prepare();
     struct h264_maker *m = calloc(1, sizeof *m);
     require(m);
     m->width = width;

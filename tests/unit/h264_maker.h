@@ -7,6 +7,9 @@
 
 struct h264_maker;
 
+/* Loads the plug-ins. Called before Check forks, it is done once for all tests. */
+void h264_maker_prepare(void);
+
 /* Pictures of WIDTH x HEIGHT, I420. Aborts when x264enc is missing. COLORIMETRY NULL: not said. */
 struct h264_maker *h264_maker_new(int width, int height, const char *colorimetry);
 struct h264_maker *h264_maker_free(struct h264_maker *m);

@@ -574,6 +574,7 @@ END_TEST
 
 int main(void)
 {
+    h264_maker_prepare();
     Suite *s = suite_create("client connection");
     TCase *c = tcase_create("connection");
     suite_add_tcase(s, c);

@@ -154,6 +154,7 @@ END_TEST
 
 int main(void)
 {
+    h264_maker_prepare();
     Suite *s = suite_create("client decoder");
     TCase *t = tcase_create("decoder");
     suite_add_tcase(s, t);
