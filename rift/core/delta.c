@@ -38,11 +38,30 @@
 #define QUEUE_SHARE_MOST   6.0 /* a queue counts at most as this many of them: above, the brake acts */
 /* What the control loop adds to a round trip: a report's interval and the encoder's delay. */
 #define LOOP_DELAY_S    0.050
-#define BRAKE_GAIN      0.7 /* below pi/2, where a loop with a delay begins to swing */
+#ifndef BRAKE_GAIN
+#define BRAKE_GAIN   1.2
+#endif
 #define BRAKE_LEAST     0.05
 #define BRAKE_MOST      1.1
-#define SHARE_TAU_S     0.3 /* how fast shares move, and... */
-#define SHARE_TAU_LOOPS 3.0 /* ...in loop delays at least */
+#define ACTS 128
+#define LOWS 4 /* frames whose lowest wait counts as standing: jitter leaves one of them alone */
+#ifndef SHARE_TAU
+#define SHARE_TAU 230.0
+#endif
+#ifndef SHARE_TAU_FREE_S
+#define SHARE_TAU_FREE_S 0.3
+#endif
+#define SHARE_TAU_MOST_S 10.0
+#define QUEUE_FREE 0.15
+#ifndef FREE_LOOPS
+#define FREE_LOOPS 8.0
+#endif
+#ifndef FREE_TAU_LOOPS
+#define FREE_TAU_LOOPS 5.0
+#endif
+#ifndef QUEUE_FAR
+#define QUEUE_FAR 2.0
+#endif
 #define SHARE_LEAST     0.02
 #define RATE_FLOOR      0.08    /* of the capacity: a TCP that fills the queue must not starve us */
 #define SILENT_BPS      50000.0 /* what an encoder can't go below */
@@ -52,6 +71,7 @@
 #define WINDOW_SLACK_S    0.1 /* in flight beyond a round trip: report interval, frame, a stall of the radio */
 #define WINDOW_PACKETS    8
 #define STALE_NS          (150 * WV_NS_PER_MS) /* beyond the round trip without a report: the path stands still */
+#define PAD_AFTER_NS   (500 * WV_NS_PER_MS) /* without a sample of the capacity */
 #define TICK_NS           (50 * WV_NS_PER_MS)
 #define REPORT_GAP_MOST_S 0.1
 
@@ -64,7 +84,16 @@ struct rift_cc {
     double frame_s, fill;
 
     double share, brake;
-    double queue_now, queue_mean; /* foreign queue: of the last packets, mean of frames' lowest; s */
+    double queue_now; /* foreign queue: lowest of the last packets, s */
+    double lows[LOWS]; /* of the last frames */
+    unsigned n_lows;
+    uint64_t busy_at; /* last sign of such a queue */
+    bool starting;
+    struct {
+        uint64_t at;
+        double taken_s;
+    } acts[ACTS];
+    unsigned n_acts;
     double rate;                  /* bps */
     double rtt_s;                 /* lowest of two buckets */
     double rtt_bucket[2];
@@ -102,6 +131,7 @@ static int delta_make(struct rift_cc **ret_cc, const struct rift_cc_config *conf
     cc->frame_s = 1 / config->fps;
     cc->fill = config->mode == RIFT_CC_THROUGHPUT ? FILL_THROUGHPUT : FILL_LATENCY;
     cc->brake = 1;
+    cc->starting = true;
     cc->rate = (double)config->start_bps;
     cc->frame = RIFT_CC_NO_FRAME;
     cc->backlog_at = now;
@@ -165,10 +195,10 @@ static void end_frame(struct rift_cc *cc, uint64_t now)
 {
     if (cc->frame_packets == 0)
         return;
-    double tau = fmax(SHARE_TAU_S, SHARE_TAU_LOOPS * loop_delay(cc));
-    cc->queue_mean += (fmin(cc->frame_low, 0.05) - cc->queue_mean) * fmin(1, cc->frame_s / tau);
+    cc->lows[cc->n_lows++ % LOWS] = cc->frame_low;
     if (delta_delay_frame(&cc->delay, cc->frame_low, cc->rate, now)) {
-        cc->queue_now = cc->queue_mean = 0;
+        cc->queue_now = 0;
+        cc->n_lows = 0;
         cc->rtt_bucket_at = 0;
     }
     delta_capacity_train_end(&cc->capacity, now);
@@ -196,10 +226,39 @@ static void on_arrival(struct rift_cc *cc, struct delta_sent *e, const struct de
         end_frame(cc, now);
 }
 
+/* What the brake has taken off in the last loop delay and the queue does not show yet, in s of queue. */
+static double in_the_loop(struct rift_cc *cc, uint64_t now)
+{
+    uint64_t span = (uint64_t)(loop_delay(cc) * 1e9);
+    double sum = 0;
+    unsigned n = WV_MIN(cc->n_acts, (unsigned)ACTS);
+    for (unsigned i = 1; i <= n; i++) {
+        unsigned k = (cc->n_acts - i) % ACTS;
+        if (now - cc->acts[k].at > span)
+            break;
+        sum += cc->acts[k].taken_s;
+    }
+    return sum;
+}
+
+static double queue_half(const struct rift_cc *cc, double capacity)
+{
+    return fmax(QUEUE_HALF_S, QUEUE_HALF_PACKETS * (double)cc->config.mtu_bytes * 8 / capacity);
+}
+
+static double standing(const struct rift_cc *cc)
+{
+    double low = INFINITY;
+    unsigned n = WV_MIN(cc->n_lows, (unsigned)LOWS);
+    for (unsigned i = 0; i < n; i++)
+        low = fmin(low, cc->lows[i]);
+    return n ? low : 0;
+}
+
 static void control(struct rift_cc *cc, uint64_t now)
 {
     double dt = cc->reported ? fmin((double)(now - cc->last_report) / 1e9, REPORT_GAP_MOST_S) : 0;
-    double capacity = delta_capacity_bps(&cc->capacity);
+    double capacity = delta_capacity_bps(&cc->capacity), d = loop_delay(cc);
     if (cc->report_packets >= 3 || cc->frame_packets == 0) {
         if (cc->report_packets)
             cc->queue_now = cc->report_low;
@@ -209,13 +268,27 @@ static void control(struct rift_cc *cc, uint64_t now)
         return;
     if (cc->share <= 0)
         cc->share = clamp((double)cc->config.start_bps / capacity, SHARE_LEAST, 1);
-    double half = fmax(QUEUE_HALF_S, QUEUE_HALF_PACKETS * (double)cc->config.mtu_bytes * 8 / capacity);
-    double goal = 1 / (1 + fmin(cc->queue_mean / half, QUEUE_SHARE_MOST));
-    double tau = fmax(SHARE_TAU_S, SHARE_TAU_LOOPS * loop_delay(cc));
-    cc->share += (goal - cc->share) * fmin(1, dt / tau);
+    double half = queue_half(cc, capacity);
+    double q = fmin(standing(cc), QUEUE_SHARE_MOST * half);
+    if (q > QUEUE_FREE * half)
+        cc->busy_at = now, cc->starting = false;
+    bool alone = cc->starting || now - cc->busy_at > (uint64_t)(FREE_LOOPS * d * 1e9);
+    double expected = half * (1 / cc->share - 1);
+    double tau = fmin(SHARE_TAU * d * d, SHARE_TAU_MOST_S);
+    if (cc->starting)
+        tau = SHARE_TAU_FREE_S;
+    else if (alone || q > expected + QUEUE_FAR * half)
+        tau = fmax(SHARE_TAU_FREE_S, FREE_TAU_LOOPS * d);
+    double goal = 1 / (1 + q / half);
+    if (goal < cc->share || cc->share < (double)cc->config.max_bps / capacity)
+        cc->share += (goal - cc->share) * fmin(1, dt / tau);
     cc->share = clamp(cc->share, SHARE_LEAST, 1);
-    cc->brake =
-        clamp(1 - BRAKE_GAIN * (cc->queue_now - cc->queue_mean) / loop_delay(cc), BRAKE_LEAST, BRAKE_MOST);
+    unsigned k = cc->n_acts++ % ACTS;
+    cc->acts[k].at = now;
+    cc->acts[k].taken_s = (cc->brake - 1) * dt;
+    expected = half * (1 / cc->share - 1);
+    double error = cc->queue_now - expected + in_the_loop(cc, now);
+    cc->brake = clamp(1 - BRAKE_GAIN * error / d, BRAKE_LEAST, BRAKE_MOST);
 }
 
 static void delta_on_report(struct rift_cc *cc, const struct rift_cc_report *report, uint64_t now)
@@ -318,7 +391,11 @@ static uint64_t delta_next_send(const struct rift_cc *cc, uint32_t bytes, uint64
 
 static uint32_t delta_padding(const struct rift_cc *cc, uint64_t now)
 {
-    return 0;
+    /* A frame of one packet shows nothing of the capacity; a second one right behind it makes a pair. */
+    bool sampled = cc->capacity.any && now - cc->capacity.sampled_at < PAD_AFTER_NS;
+    if (sampled || cc->paused || !delta_pacer_pair_open(&cc->pacer, now))
+        return 0;
+    return cc->config.mtu_bytes;
 }
 
 static uint64_t delta_timeout(const struct rift_cc *cc, uint64_t now)

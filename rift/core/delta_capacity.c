@@ -20,9 +20,8 @@
 
 #define TRAIN_PACKETS     3    /* fewer don't show a dispersion */
 #define TRAIN_STRETCHED   0.93 /* arrival rate over sending rate below which the path was the limit */
-#define TRAIN_DOWN        0.3  /* weights of a new train in the mean */
-#define TRAIN_UP          0.2
-#define TRAIN_UNSTRETCHED 0.5 /* the path carried more than was believed */
+#define TRAIN_KEEP 0.85 /* weight of the trains so far when one more comes: the last seven or so count */
+#define TRAIN_FELL 0.6  /* a train this far below the mean starts anew: the path changed */
 
 static int compare(const void *a, const void *b)
 {
@@ -50,7 +49,9 @@ static void judge_pairs(struct delta_capacity *c)
     double bps;
     if (c->n_pairs >= PAIRS_RECENT) {
         bps = pair_median(c, PAIRS_RECENT, &agree);
-        bool trains = c->last_train_bps > 0 && fabs(bps - c->last_train_bps) < PAIR_TRAIN * bps;
+        /* Alone on the path, trains say the same as pairs; with others they say less, but never more. */
+        bool trains = c->last_train_bps > 0 && c->last_train_bps < (1 + PAIR_TRAIN) * bps &&
+                      (c->last_train_bps > (1 - PAIR_TRAIN) * bps || bps < c->pair_bps);
         if (agree >= PAIRS_RECENT_MIN && bps < PAIR_NONE && trains) {
             c->pair_bps = bps;
             return;
@@ -96,17 +97,17 @@ void delta_capacity_train_end(struct delta_capacity *c, uint64_t now)
     double out_bps = (double)c->train.bytes * 8e9 / (double)arrived;
     c->sampled_at = now;
     c->any = true;
-    if (out_bps < TRAIN_STRETCHED * in_bps) {
-        c->last_train_bps = out_bps;
-        if (c->train_bps <= 0)
-            c->train_bps = out_bps;
-        c->train_bps += (out_bps < c->train_bps ? TRAIN_DOWN : TRAIN_UP) * (out_bps - c->train_bps);
-    } else {
-        double bps = fmin(in_bps, out_bps);
-        c->last_train_bps = 0;
-        if (bps > c->train_bps)
-            c->train_bps += TRAIN_UNSTRETCHED * (bps - c->train_bps);
-    }
+    c->last_train_bps = out_bps < TRAIN_STRETCHED * in_bps ? out_bps : 0;
+    if (c->last_train_bps > 0 && c->train_bps > 0 && out_bps < TRAIN_FELL * c->train_bps)
+        c->sum.bits = c->sum.sent_s = c->sum.arrived_s = 0;
+    c->sum.bits = TRAIN_KEEP * c->sum.bits + (double)c->train.bytes * 8;
+    c->sum.sent_s = TRAIN_KEEP * c->sum.sent_s + (double)sent / 1e9;
+    c->sum.arrived_s = TRAIN_KEEP * c->sum.arrived_s + (double)arrived / 1e9;
+    double mean_out = c->sum.bits / c->sum.arrived_s;
+    if (c->sum.sent_s < TRAIN_STRETCHED * c->sum.arrived_s)
+        c->train_bps = mean_out;
+    else
+        c->train_bps = fmax(c->train_bps, fmin(mean_out, c->sum.bits / c->sum.sent_s));
 }
 
 double delta_capacity_bps(const struct delta_capacity *c)

@@ -18,8 +18,9 @@ struct delta_capacity {
     double pair_bps;  /* what the pairs agree on; 0: they don't */
     double train_bps; /* mean of the trains; 0: none yet */
     double last_train_bps;
-    double wander; /* mean relative change of the capacity, slow */
-    double slow_bps;
+    struct {
+        double bits, sent_s, arrived_s;
+    } sum; /* of the last trains: a ratio of sums, as jitter would bias a mean of ratios */
     uint64_t sampled_at; /* last sample of either kind */
     bool any;
     struct {

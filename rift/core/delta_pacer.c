@@ -7,9 +7,14 @@
 
 #define PROBE_NS (250 * WV_NS_PER_MS)
 
+bool delta_pacer_pair_open(const struct delta_pacer *p, uint64_t now)
+{
+    return p->pair_open && now == p->pair_at;
+}
+
 bool delta_pacer_sent(struct delta_pacer *p, uint32_t bytes, uint64_t now)
 {
-    bool second = p->pair_open && now == p->pair_at;
+    bool second = delta_pacer_pair_open(p, now);
     p->pair_open = !second;
     p->pair_at = now;
     uint64_t from = WV_MAX(p->busy_until, now);
@@ -20,7 +25,7 @@ bool delta_pacer_sent(struct delta_pacer *p, uint32_t bytes, uint64_t now)
 
 uint64_t delta_pacer_next(const struct delta_pacer *p, uint32_t bytes, uint64_t in_flight, uint64_t now)
 {
-    if (p->pair_open && now == p->pair_at)
+    if (delta_pacer_pair_open(p, now))
         return now;
     uint64_t at = p->busy_until;
     if (in_flight > 0 && in_flight + bytes > p->window_bytes)

@@ -18,3 +18,6 @@ bool delta_pacer_sent(struct delta_pacer *p, uint32_t bytes, uint64_t now);
 
 /* As next_send of rift/core/cc.h. */
 uint64_t delta_pacer_next(const struct delta_pacer *p, uint32_t bytes, uint64_t in_flight, uint64_t now);
+
+/* Whether a packet that leaves at NOW would be the second of a pair. */
+bool delta_pacer_pair_open(const struct delta_pacer *p, uint64_t now);
