@@ -168,7 +168,8 @@ static void record_arrival(struct wv_client *c, const struct rift_event *event)
                      event->frame.last_packet_ns);
 }
 
-static void decode(struct wv_client *c, const struct rift_event *event)
+/* Returns whether the access unit could be decoded. */
+static bool decode(struct wv_client *c, const struct rift_event *event)
 {
     struct wv_decoded picture;
     uint64_t begin = wv_now_ns();
@@ -177,8 +178,7 @@ static void decode(struct wv_client *c, const struct rift_event *event)
     uint64_t end = wv_now_ns();
     if (r != 0) {
         c->decode_errors++;
-        want_keyframe(c, end);
-        return;
+        return false;
     }
     c->keyframe_wanted = false;
     record_since(c, WV_CLIENT_STAGE_DECODE, begin, end);
@@ -196,6 +196,7 @@ static void decode(struct wv_client *c, const struct rift_event *event)
         .decoded_ns = end,
     };
     c->picture_new = true;
+    return true;
 }
 
 void client_on_frame(struct wv_client *c, const struct rift_event *event)
@@ -203,10 +204,12 @@ void client_on_frame(struct wv_client *c, const struct rift_event *event)
     c->frames_received++;
     c->media_bytes += event->frame.len;
     record_arrival(c, event);
+    bool decoded = !c->decoder || decode(c, event);
+    /* Last of all: the caller may call us, and so the session, which ends the life of the data. */
     if (c->call.access_unit)
         c->call.access_unit(c->userdata, &event->frame.meta, event->frame.data, event->frame.len);
-    if (c->decoder)
-        decode(c, event);
+    if (!decoded && c->state != WV_CLIENT_CLOSED)
+        want_keyframe(c, wv_now_ns());
 }
 
 void client_show_newest(struct wv_client *c)

@@ -72,7 +72,8 @@ struct wv_client_callbacks {
     /* Called before our own identity is shown to the host. False refuses it (state REFUSED, HOST_KEY). May be
      * NULL when options.host_key is given. */
     bool (*host_key)(void *userdata, const uint8_t key[32]);
-    /* Every access unit as it came, in order, before it is decoded. DATA is valid during the call. */
+    /* Every access unit as it came, in order. DATA is valid until the callback returns or calls the client.
+     */
     void (*access_unit)(void *userdata, const struct rift_frame_meta *meta, const uint8_t *data, size_t len);
     /* The newest decoded picture; older ones of the same wake-up are skipped. Show it, then call
      * wv_client_presented(). */
