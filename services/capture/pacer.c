@@ -25,6 +25,16 @@ void wv_pacer_set_rate(struct wv_pacer *p, uint32_t max_fps)
     p->due_ns = 0;
 }
 
+/* From when on the next picture is within the rate. Dates lie on a grid, with half an interval of tolerance
+ * (GCRA, ITU-T I.371): a screen that moves at the target rate with some jitter is not delayed, on average the
+ * rate holds. */
+static uint64_t regular_ns(const struct wv_pacer *p)
+{
+    uint64_t tolerance = p->interval_ns / 2;
+
+    return p->due_ns > tolerance ? p->due_ns - tolerance : 0;
+}
+
 void wv_pacer_changed(struct wv_pacer *p, uint64_t now)
 {
     if (p->boost_until_ns && now <= p->boost_until_ns) {
@@ -32,8 +42,11 @@ void wv_pacer_changed(struct wv_pacer *p, uint64_t now)
         p->boosted = true;
         return;
     }
-    if (p->take_ns == WV_PACER_NEVER)
-        p->take_ns = WV_MAX(now, p->due_ns);
+    if (p->take_ns == WV_PACER_NEVER) {
+        uint64_t regular = regular_ns(p);
+
+        p->take_ns = WV_MAX(now, regular);
+    }
 }
 
 static bool take_token(struct wv_pacer *p, uint64_t now)
@@ -66,20 +79,14 @@ uint64_t wv_pacer_take_at(const struct wv_pacer *p)
 
 void wv_pacer_taken(struct wv_pacer *p, uint64_t now)
 {
-    bool extra = p->boosted && now < p->due_ns;
+    bool extra = p->boosted && now < regular_ns(p);
 
     if (p->boosted)
         p->boost_until_ns = 0;
     p->boosted = false;
     p->take_ns = WV_PACER_NEVER;
-    if (extra)
-        return; /* comes on top: the regular dates stay */
-    /* Dates on a grid, so that a screen that moves at the target rate with some jitter is not delayed each
-     * time; after a pause the grid starts here. */
-    if (p->due_ns && now < p->due_ns + p->interval_ns)
-        p->due_ns += p->interval_ns;
-    else
-        p->due_ns = now + p->interval_ns;
+    if (!extra) /* that comes on top: the regular dates stay */
+        p->due_ns = WV_MAX(p->due_ns, now) + p->interval_ns;
 }
 
 void wv_pacer_reset(struct wv_pacer *p)

@@ -9,7 +9,7 @@
 
 struct wv_pacer {
     uint64_t interval_ns;
-    uint64_t due_ns;         /* the regular time of the next picture */
+    uint64_t due_ns;         /* the regular date of the next picture; it may come half an interval before */
     uint64_t take_ns;        /* the pending change is taken then; WV_PACER_NEVER: nothing pending */
     uint64_t boost_until_ns; /* a change before this is taken at once; 0: no boost */
     bool boosted;            /* the pending change is taken on account of the boost */

@@ -17,6 +17,7 @@
 #include <xcb/xcbext.h>
 
 #define MAX_FAILED_READS 3
+#define MAX_ROUNDS       4 /* of reading for one picture, see finish_reading() */
 
 /* One request for pixels under way. */
 struct read {
@@ -42,6 +43,8 @@ struct x11 {
     struct wv_region last_read;     /* asked for with the latest request */
     unsigned int subtract_sequence; /* of the request that emptied the damage list then */
     uint32_t n_reads, n_answered;
+    unsigned rounds;       /* of reading for this picture */
+    bool late;             /* something was drawn before the latest read that this did not cover */
     unsigned failed_reads; /* pictures in a row */
     bool read_failed;
 };
@@ -207,16 +210,18 @@ static void ask_plain(struct x11 *x, struct read *r)
                       .sequence;
 }
 
-static int x11_request(struct wv_source *s, uint64_t now)
+/* Empties the server's list and asks for everything pending, in one flight. */
+static void ask_pending(struct x11 *x)
 {
-    struct x11 *x = x11_of(s);
+    struct wv_source *s = &x->base;
     size_t scratch = (size_t)x->root_width * 4 * x->root_height;
 
     x->subtract_sequence = xcb_damage_subtract(x->connection, x->damage, XCB_NONE, XCB_NONE).sequence;
     x->last_read = s->pending;
     x->n_reads = s->pending.n;
     x->n_answered = 0;
-    x->read_failed = false;
+    x->rounds++;
+    x->late = false;
     for (uint32_t i = 0; i < x->n_reads; i++) {
         x->reads[i] = (struct read){.rect = s->pending.rects[i]};
         if (x->segment.id)
@@ -225,12 +230,22 @@ static int x11_request(struct wv_source *s, uint64_t now)
             ask_plain(x, &x->reads[i]);
     }
     xcb_flush(x->connection);
-    s->fresh = s->pending;
-    s->fresh_ns = s->pending_ns;
+    wv_region_merge(&s->fresh, &s->pending);
     wv_region_clear(&s->pending);
     s->pending_ns = 0;
+}
+
+static int x11_request(struct wv_source *s, uint64_t now)
+{
+    struct x11 *x = x11_of(s);
+
+    wv_region_clear(&s->fresh);
+    s->fresh_ns = s->pending_ns;
     s->reading = true;
     s->reading_ns = now;
+    x->rounds = 0;
+    x->read_failed = false;
+    ask_pending(x);
     return check_connection(x);
 }
 
@@ -254,10 +269,21 @@ static bool take_answer(struct x11 *x, const struct read *r, void *reply)
     return true;
 }
 
+static void take_events(struct x11 *x, bool queued_only, uint64_t now);
+
+/* All answers are there. One drawing request may change many rectangles, and the server tells of them one by
+ * one, so the first word of it sets us reading before the rest is told. What was drawn before the read but
+ * not covered by it belongs to the same picture: it is read now, and not shown torn until the next picture's
+ * date. */
 static void finish_reading(struct x11 *x, uint64_t now)
 {
     struct wv_source *s = &x->base;
 
+    take_events(x, true, now);
+    if (x->late && !x->read_failed && !x->resized && x->rounds < MAX_ROUNDS) {
+        ask_pending(x);
+        return;
+    }
     s->reading = false;
     s->reading_ns = 0;
     x->n_reads = 0;
@@ -321,6 +347,7 @@ static void take_damage(struct x11 *x, const xcb_damage_notify_event_t *event, u
     wv_region_add(&s->pending, rect, (int32_t)s->picture.width, (int32_t)s->picture.height);
     if (wv_region_empty(&s->pending))
         return;
+    x->late |= (int32_t)(sequence - x->subtract_sequence) < 0;
     if (!s->pending_ns)
         s->pending_ns = now;
     s->changes++;

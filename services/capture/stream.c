@@ -270,7 +270,8 @@ static void count_changes(struct wv_stream *s, uint64_t now)
         return;
     wv_metric_add(s->options.metrics, WV_STREAM_DAMAGE_EVENTS, s->source->changes - s->changes);
     s->changes = s->source->changes;
-    if (s->watched)
+    if (s->watched &&
+        !wv_region_empty(&s->source->pending)) /* else it was read along with what came before */
         wv_pacer_changed(&s->pacer, now);
 }
 

@@ -94,10 +94,13 @@ START_TEST(still_screen_is_taken_at_once)
     ck_assert_uint_eq(wv_pacer_take_at(&p), 1000 * MS);
     wv_pacer_taken(&p, 1000 * MS);
     wv_pacer_changed(&p, 1003 * MS);
-    ck_assert_uint_eq(wv_pacer_take_at(&p), 1020 * MS);
-    wv_pacer_changed(&p, 1010 * MS);
-    ck_assert_uint_eq(wv_pacer_take_at(&p), 1020 * MS);
-    wv_pacer_taken(&p, 1020 * MS);
+    ck_assert_uint_eq(wv_pacer_take_at(&p), 1010 * MS); /* half an interval early, once */
+    wv_pacer_changed(&p, 1009 * MS);
+    ck_assert_uint_eq(wv_pacer_take_at(&p), 1010 * MS);
+    wv_pacer_taken(&p, 1010 * MS);
+    wv_pacer_changed(&p, 1011 * MS);
+    ck_assert_uint_eq(wv_pacer_take_at(&p), 1030 * MS);
+    wv_pacer_taken(&p, 1030 * MS);
     wv_pacer_changed(&p, 1300 * MS);
     ck_assert_uint_eq(wv_pacer_take_at(&p), 1300 * MS);
 }
@@ -125,7 +128,7 @@ END_TEST
  * time. */
 START_TEST(jitter_at_the_target_rate_is_not_delayed)
 {
-    static const int jitter_ms[] = {0, 3, 1, 4, 0, 2, 5, 1, 0, 3};
+    static const int jitter_ms[] = {0, 3, 1, 4, 0, 2, 9, 1, 0, 3};
     struct wv_pacer p;
 
     wv_pacer_init(&p, 50);
@@ -152,7 +155,7 @@ START_TEST(boost_goes_ahead_of_the_rate_once)
     ck_assert_uint_eq(wv_pacer_take_at(&p), 1003 * MS);
     wv_pacer_taken(&p, 1003 * MS);
     wv_pacer_changed(&p, 1004 * MS); /* used up; and the regular date has not moved */
-    ck_assert_uint_eq(wv_pacer_take_at(&p), 1020 * MS);
+    ck_assert_uint_eq(wv_pacer_take_at(&p), 1010 * MS);
 }
 END_TEST
 
@@ -164,8 +167,8 @@ START_TEST(boost_ends_after_a_while)
     wv_pacer_changed(&p, 1000 * MS);
     wv_pacer_taken(&p, 1000 * MS);
     wv_pacer_boost(&p, 1001 * MS);
-    wv_pacer_changed(&p, 1100 * MS);
-    ck_assert_uint_eq(wv_pacer_take_at(&p), 1200 * MS);
+    wv_pacer_changed(&p, 1060 * MS);
+    ck_assert_uint_eq(wv_pacer_take_at(&p), 1100 * MS);
 }
 END_TEST
 
@@ -177,7 +180,7 @@ START_TEST(boost_hurries_a_pending_change)
     wv_pacer_changed(&p, 1000 * MS);
     wv_pacer_taken(&p, 1000 * MS);
     wv_pacer_changed(&p, 1002 * MS);
-    ck_assert_uint_eq(wv_pacer_take_at(&p), 1050 * MS);
+    ck_assert_uint_eq(wv_pacer_take_at(&p), 1025 * MS);
     wv_pacer_boost(&p, 1010 * MS);
     ck_assert_uint_le(wv_pacer_take_at(&p), 1015 * MS);
     wv_pacer_taken(&p, wv_pacer_take_at(&p));

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <xcb/randr.h>
 #include <xcb/xtest.h>
 
@@ -188,6 +189,67 @@ START_TEST(drawing_during_the_reading)
 }
 END_TEST
 
+static xcb_window_t new_window(struct x11_drawer *d, xcb_window_t parent, int x, int y, int width, int height)
+{
+    xcb_window_t window = xcb_generate_id(d->connection);
+
+    xcb_create_window(d->connection, 0, window, parent, (int16_t)x, (int16_t)y, (uint16_t)width,
+                      (uint16_t)height, 0, XCB_WINDOW_CLASS_INPUT_OUTPUT, 0, 0, NULL);
+    xcb_map_window(d->connection, window);
+    return window;
+}
+
+/* Fills a window around another one in its middle, again and again, each time with one request. */
+static void draw_rings(const struct x11_server *server)
+{
+    struct x11_drawer d = x11_drawer_open(server);
+    xcb_window_t outer = new_window(&d, d.screen->root, 0, 0, 640, 360);
+    uint32_t clip = XCB_SUBWINDOW_MODE_CLIP_BY_CHILDREN;
+    xcb_rectangle_t all = {0, 0, 640, 360};
+
+    new_window(&d, outer, 200, 100, 200, 100);
+    xcb_change_gc(d.connection, d.gc, XCB_GC_SUBWINDOW_MODE, &clip);
+    for (uint32_t n = 0; n < 300; n++) {
+        uint32_t colour = n % 250 * 0x010101;
+
+        xcb_change_gc(d.connection, d.gc, XCB_GC_FOREGROUND, &colour);
+        xcb_poly_fill_rectangle(d.connection, outer, d.gc, 1, &all);
+        xcb_flush(d.connection);
+        usleep(1000);
+    }
+    x11_sync(&d);
+    _exit(0);
+}
+
+/* The server tells of one drawing in several words; the picture shows all of it or nothing. */
+START_TEST(one_drawing_is_never_torn)
+{
+    struct direct d;
+    pid_t child;
+    unsigned pictures = 0;
+
+    direct_open(&d, "640x360x24", 0);
+    child = fork();
+    if (child == 0)
+        draw_rings(&d.server);
+    while (waitpid(child, NULL, WNOHANG) == 0) {
+        struct pollfd readable = {.fd = d.source->fd, .events = POLLIN};
+
+        if (!turn(&d))
+            poll(&readable, 1, 1);
+        if (!capture_ring_take(&d.ring))
+            continue;
+        pictures++;
+        for (int y = 20; y < 360; y += 320)
+            for (int x = 20; x < 640; x += 600)
+                ck_assert_uint_eq(d.ring.pixels[(size_t)y * d.ring.header.stride + (size_t)x],
+                                  d.ring.pixels[20 * d.ring.header.stride + 20]);
+    }
+    ck_assert_uint_gt(pictures, 20);
+    direct_close(&d);
+}
+END_TEST
+
 START_TEST(depth_of_16_is_refused)
 {
     struct x11_server server = x11_server_start("320x240x16", -1, NULL);
@@ -290,10 +352,10 @@ static void engine_new_stream(struct engine *e, uint32_t fps)
     ck_assert_int_eq(wv_stream_new(&e->stream, &options), 0);
 }
 
-static void engine_open(struct engine *e, const char *screen, uint32_t fps)
+static void engine_open_on(struct engine *e, int number, const char *screen, uint32_t fps)
 {
     *e = (struct engine){0};
-    e->server = x11_server_start(screen, -1, NULL);
+    e->server = x11_server_start(screen, number, NULL);
     e->drawer = x11_drawer_open(&e->server);
     ck_assert_int_eq(wv_loop_new(&e->loop), 0);
     ck_assert_int_eq(wv_metrics_new(&e->metrics, -1, "capture", wv_stream_metrics, WV_STREAM_N_METRICS), 0);
@@ -301,6 +363,11 @@ static void engine_open(struct engine *e, const char *screen, uint32_t fps)
     ck_assert_int_eq(wv_input_page_map(&e->page, e->page_fd, true), 0);
     capture_ring_open(&e->ring, 640, 480);
     engine_new_stream(e, fps);
+}
+
+static void engine_open(struct engine *e, const char *screen, uint32_t fps)
+{
+    engine_open_on(e, -1, screen, fps);
 }
 
 static void engine_close(struct engine *e)
@@ -516,7 +583,7 @@ START_TEST(the_display_dies_and_comes_back)
     struct engine e;
     int number;
 
-    engine_open(&e, "640x480x24", 60);
+    engine_open_on(&e, x11_private_number(), "640x480x24", 60);
     show(&e, 0x202020);
     ck_assert(run_until(e.loop, shows_colour, &e));
     number = e.server.number;
@@ -540,7 +607,7 @@ START_TEST(the_display_is_late)
     struct engine e;
     struct x11_server first;
 
-    engine_open(&e, "640x480x24", 60);
+    engine_open_on(&e, x11_private_number(), "640x480x24", 60);
     wv_stream_free(e.stream);
     first = e.server;
     x11_drawer_close(&e.drawer);
@@ -673,6 +740,7 @@ int main(void)
     tcase_add_test(source, a_known_picture);
     tcase_add_loop_test(source, random_drawing_over_every_transport, 0, 3);
     tcase_add_loop_test(source, drawing_during_the_reading, 0, 3);
+    tcase_add_test(source, one_drawing_is_never_torn);
     tcase_add_test(source, depth_of_16_is_refused);
     tcase_add_test(source, a_server_without_shared_memory);
     tcase_add_test(source, a_server_without_damage_is_refused);

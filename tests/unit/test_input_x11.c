@@ -66,15 +66,20 @@ static void open_window(struct desk *d)
     x11_sync(&d->client);
 }
 
-static void desk_open(struct desk *d)
+static void desk_open_on(struct desk *d, int number)
 {
     *d = (struct desk){.boost = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
-    d->server = x11_server_start("640x480x24", -1, NULL);
+    d->server = x11_server_start("640x480x24", number, NULL);
     open_window(d);
     ck_assert_int_eq(wv_loop_new(&d->loop), 0);
     ck_assert_int_eq(wv_metrics_new(&d->metrics, -1, "input", wv_injector_metrics, WV_INJECTOR_N_METRICS), 0);
     ck_assert_int_eq(wv_input_page_create(&d->page_fd), 0);
     ck_assert_int_eq(wv_input_page_map(&d->page, d->page_fd, true), 0);
+}
+
+static void desk_open(struct desk *d)
+{
+    desk_open_on(d, -1);
 }
 
 static void desk_close(struct desk *d)
@@ -335,7 +340,7 @@ START_TEST(the_display_dies_and_comes_back)
     struct desk d;
     int number;
 
-    desk_open(&d);
+    desk_open_on(&d, x11_private_number());
     d.injector = new_injector(&d);
     key(&d, KEY_A, true);
     ck_assert(key_becomes(&d, KEY_A, true));

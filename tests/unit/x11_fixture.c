@@ -56,6 +56,11 @@ static void read_line(int fd, char *ret_text, size_t capacity)
     ret_text[n] = '\0';
 }
 
+int x11_private_number(void)
+{
+    return 300 + (int)getpid() % 5000;
+}
+
 struct x11_server x11_server_start(const char *screen, int number, const char *without_extension)
 {
     struct x11_server s = {0};

@@ -15,6 +15,9 @@ struct x11_server {
 /* Starts Xvfb with SCREEN ("640x480x24") on display NUMBER, or a free one when NUMBER is -1, and waits until
  * it answers. Fails the test when that can't be. EXTENSION (may be NULL) is switched off. */
 struct x11_server x11_server_start(const char *screen, int number, const char *without_extension);
+/* For tests that start a server again under its number: one that nobody else is given as a free one
+ * meanwhile. */
+int x11_private_number(void);
 void x11_server_kill(struct x11_server *s); /* SIGKILL; waits */
 void x11_server_stop(struct x11_server *s); /* SIGTERM; waits */
 
