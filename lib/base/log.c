@@ -1,5 +1,6 @@
 #include "lib/base/log.h"
 
+#include "lib/base/log_fields.h"
 #include "lib/base/util.h"
 
 #include <errno.h>
@@ -8,11 +9,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#define SD_JOURNAL_SUPPRESS_LOCATION /* it would always be this file */
 #include <systemd/sd-journal.h>
 
 #define LIMIT_WINDOW_NS (10 * WV_NS_PER_S)
 #define LIMIT_LINES     20
 #define LIMIT_SLOTS     64
+#define FIELDS_MAX      16 /* of the pairs of one line */
 
 struct limit {
     const char *message;
@@ -43,8 +47,18 @@ static bool stderr_is_journal(void)
 void wv_log_init(const char *stage, enum wv_log_level level)
 {
     logger.stage = stage;
-    logger.level = (int)level;
+    wv_log_set_level(level);
     logger.journal = stderr_is_journal();
+}
+
+void wv_log_set_level(enum wv_log_level level)
+{
+    __atomic_store_n(&logger.level, (int)level, __ATOMIC_RELAXED);
+}
+
+enum wv_log_level wv_log_get_level(void)
+{
+    return (enum wv_log_level)__atomic_load_n(&logger.level, __ATOMIC_RELAXED);
 }
 
 static const char *const level_names[] = {
@@ -58,6 +72,11 @@ int wv_log_level_parse(const char *text)
         if (level_names[i] && !strcmp(level_names[i], text))
             return (int)i;
     return -EINVAL;
+}
+
+const char *wv_log_level_name(enum wv_log_level level)
+{
+    return level_names[level];
 }
 
 /* Returns whether MESSAGE may be printed; RET_LEFT_OUT is how many of it were not since the last window. */
@@ -85,9 +104,36 @@ static bool within_limit(const char *message, unsigned *ret_left_out)
     return false;
 }
 
+static int send_to_journal(int level, const char *text, const char *pairs)
+{
+    char head[3][1200], fields[FIELDS_MAX][WV_LOG_FIELD_BYTES];
+    struct iovec all[3 + FIELDS_MAX];
+    struct wv_log_fields rest = {.rest = pairs};
+    int n = 3;
+    snprintf(head[0], sizeof head[0], "PRIORITY=%d", level);
+    snprintf(head[1], sizeof head[1], "STAGE=%s", logger.stage);
+    snprintf(head[2], sizeof head[2], "MESSAGE=%s", text);
+    for (int i = 0; i < 3; i++)
+        all[i] = (struct iovec){head[i], strlen(head[i])};
+    for (size_t len; n < 3 + FIELDS_MAX && (len = wv_log_fields_next(&rest, fields[n - 3])) > 0; n++)
+        all[n] = (struct iovec){fields[n - 3], len};
+    return sd_journal_sendv(all, n);
+}
+
+/* The number is systemd's sign for the level, should the journal's own socket be out of reach. */
+static void print_line(int level, const char *text)
+{
+    char line[1400], number[8] = "";
+    if (logger.journal)
+        snprintf(number, sizeof number, "<%d>", level);
+    int n = snprintf(line, sizeof line, "%s%-7s %s: %s\n", number, level_names[level], logger.stage, text);
+    n = WV_MIN(n, (int)sizeof line - 1);
+    (void)!write(STDERR_FILENO, line, (size_t)n);
+}
+
 void wv_log(enum wv_log_level level, const char *message, const char *format, ...)
 {
-    if ((int)level > logger.level)
+    if (level > wv_log_get_level())
         return;
     unsigned left_out;
     pthread_mutex_lock(&logger.lock);
@@ -96,22 +142,14 @@ void wv_log(enum wv_log_level level, const char *message, const char *format, ..
     if (!print)
         return;
 
-    char pairs[1024], suffix[48] = "";
+    char pairs[900], suffix[48] = "", text[1150];
     va_list args;
     va_start(args, format);
     vsnprintf(pairs, sizeof pairs, format, args);
     va_end(args);
     if (left_out)
         snprintf(suffix, sizeof suffix, " left_out=%u", left_out);
-    const char *space = pairs[0] ? " " : "";
-    if (logger.journal) {
-        sd_journal_send("PRIORITY=%d", (int)level, "STAGE=%s", logger.stage, "MESSAGE=%s%s%s%s", message,
-                        space, pairs, suffix, NULL);
-        return;
-    }
-    char line[1400];
-    int n = snprintf(line, sizeof line, "%-7s %s: %s%s%s%s\n", level_names[level], logger.stage, message,
-                     space, pairs, suffix);
-    n = WV_MIN(n, (int)sizeof line - 1);
-    (void)!write(STDERR_FILENO, line, (size_t)n);
+    snprintf(text, sizeof text, "%s%s%s%s", message, pairs[0] ? " " : "", pairs, suffix);
+    if (!logger.journal || send_to_journal((int)level, text, pairs) < 0)
+        print_line((int)level, text);
 }

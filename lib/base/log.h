@@ -1,6 +1,6 @@
 /* Structured logging for programs (libraries return, programs log, once). Goes to the journal when stderr is
- * the journal, else to stderr as one line: LEVEL stage: message key=value ... Never keys, never user content.
- */
+ * the journal, with STAGE= and each pair as a field (log_fields.h), else to stderr as one line:
+ * LEVEL stage: message key=value ... Never keys, never user content. */
 #pragma once
 
 #include <stdint.h>
@@ -19,9 +19,15 @@ void wv_log_init(const char *stage, enum wv_log_level level);
 /* Parses "error", "warning", "notice", "info" or "debug". Returns the level, or -EINVAL. */
 int wv_log_level_parse(const char *text);
 
+/* For a program that runs already; from any thread. */
+void wv_log_set_level(enum wv_log_level level);
+enum wv_log_level wv_log_get_level(void);
+const char *wv_log_level_name(enum wv_log_level level);
+
 /* MESSAGE is a fixed sentence in lower case; FORMAT gives the key=value pairs ("" for none), for example
  *     wv_log(WV_LOG_NOTICE, "stage restarted", "stage=%s pid=%d", name, pid);
- * The same MESSAGE is printed at most 20 times in 10 s; what was left out is counted in a later line. */
+ * A session or another stage that a line is about stands first: there, and only there, the journal files it
+ * so. The same MESSAGE is printed at most 20 times in 10 s; what was left out is counted in a later line. */
 void wv_log(enum wv_log_level level, const char *message, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -92,19 +92,21 @@ void session_begin(struct wv_transport *t, const struct session_start *start, ui
         wv_metric_add(t->metrics, WV_T_HANDSHAKES_UNKNOWN_KEY, 1);
         say_goodbye(s, RIFT_CLOSE_UNAUTHORIZED,
                     "the host does not know this key; there, run: wavryctl authorize KEY NAME", now);
-        wv_notice("turned away a client with an unknown key", "address=%s device=\"%s\"", address,
-                  s->hello.device);
+        wv_notice("turned away a client with an unknown key", "session=%u address=%s device=\"%s\"", s->id,
+                  address, s->hello.device);
         return;
     }
     if (t->n_live >= t->setup.max_sessions) {
         say_goodbye(s, RIFT_CLOSE_BUSY, "all places are taken", now);
-        wv_notice("turned away a client: all places are taken", "address=%s name=\"%s\" max_sessions=%u",
-                  address, s->name, t->setup.max_sessions);
+        wv_notice("turned away a client: all places are taken",
+                  "session=%u address=%s name=\"%s\" max_sessions=%u", s->id, address, s->name,
+                  t->setup.max_sessions);
         return;
     }
     t->n_live++;
     wv_metric_add(t->metrics, WV_T_SESSIONS_STARTED, 1);
-    wv_notice("session started", "name=\"%s\" address=%s device=\"%s\" software=\"%s\" view_only=%s", s->name,
+    wv_notice("session started",
+              "session=%u name=\"%s\" address=%s device=\"%s\" software=\"%s\" view_only=%s", s->id, s->name,
               address, s->hello.device, s->hello.software, s->hello.view_only ? "yes" : "no");
     input_choose_controller(t, now);
     media_viewers_changed(t, now);
@@ -130,7 +132,7 @@ void session_close(struct wv_transport *t, struct session *s, enum rift_close_re
 {
     if (!session_is_live(s))
         return;
-    wv_notice("session closed", "name=\"%s\" why=\"%s\"", s->name, text);
+    wv_notice("session closed", "session=%u name=\"%s\" why=\"%s\"", s->id, s->name, text);
     say_goodbye(s, reason, text, now);
     leave(t, s, now);
 }

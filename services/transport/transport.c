@@ -49,7 +49,7 @@ static void follow(struct wv_transport *t, struct session *s, const struct wv_ad
     s->address = *from;
     wv_address_format(from, text);
     wv_metric_add(t->metrics, WV_T_SESSIONS_MOVED, 1);
-    wv_notice("a session moved", "name=\"%s\" address=%s", s->name, text);
+    wv_notice("a session moved", "session=%u name=\"%s\" address=%s", s->id, s->name, text);
 }
 
 static void receive_data(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram,
@@ -105,8 +105,8 @@ static void on_closed(struct wv_transport *t, struct session *s, const struct ri
         return; /* we closed it */
     if (e->closed.reason == RIFT_CLOSE_TIMEOUT)
         wv_metric_add(t->metrics, WV_T_SESSIONS_TIMED_OUT, 1);
-    wv_notice("session ended", "name=\"%s\" reason=%d text=\"%s\"", s->name, (int)e->closed.reason,
-              e->closed.text);
+    wv_notice("session ended", "session=%u name=\"%s\" reason=%d text=\"%s\"", s->id, s->name,
+              (int)e->closed.reason, e->closed.text);
     session_end(t, s, now);
 }
 

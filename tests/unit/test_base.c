@@ -1,5 +1,6 @@
 #include "lib/base/bytes.h"
 #include "lib/base/log.h"
+#include "lib/base/log_fields.h"
 #include "lib/base/util.h"
 
 #include <check.h>
@@ -97,6 +98,58 @@ START_TEST(levels_are_parsed)
 }
 END_TEST
 
+static void expect_fields(const char *pairs, const char *const *expected)
+{
+    struct wv_log_fields f = {.rest = pairs};
+    char field[WV_LOG_FIELD_BYTES];
+    for (; *expected; expected++) {
+        ck_assert_uint_eq(wv_log_fields_next(&f, field), strlen(*expected));
+        ck_assert_str_eq(field, *expected);
+    }
+    ck_assert_uint_eq(wv_log_fields_next(&f, field), 0);
+    ck_assert_uint_eq(wv_log_fields_next(&f, field), 0);
+}
+
+START_TEST(pairs_become_fields)
+{
+    expect_fields("session=77 name=\"Ada's laptop\" address=[::1]:5 empty= left_out=2",
+                  (const char *[]){"SESSION=77", "WAVRY_NAME=Ada's laptop", "WAVRY_ADDRESS=[::1]:5",
+                                   "WAVRY_EMPTY=", "WAVRY_LEFT_OUT=2", NULL});
+    expect_fields("stage=capture pid=5", (const char *[]){"STAGE=capture", "WAVRY_PID=5", NULL});
+    expect_fields("", (const char *[]){NULL});
+    expect_fields(" words Upper=1 _x=2 =3 1a=4 open=\"never closed",
+                  (const char *[]){"WAVRY_OPEN=never closed", NULL});
+}
+END_TEST
+
+START_TEST(a_value_files_no_line_under_another_session)
+{
+    expect_fields("name=\"x\" session=1 stage=identity message=forged\"",
+                  (const char *[]){"WAVRY_NAME=x", "WAVRY_SESSION=1", "WAVRY_STAGE=identity",
+                                   "WAVRY_MESSAGE=forged\"", NULL});
+    expect_fields("loose session=1", (const char *[]){"WAVRY_SESSION=1", NULL});
+}
+END_TEST
+
+START_TEST(long_values_are_cut)
+{
+    char pairs[1000] = "key=", field[WV_LOG_FIELD_BYTES];
+    memset(pairs + 4, 'x', 900);
+    struct wv_log_fields f = {.rest = pairs};
+    ck_assert_uint_eq(wv_log_fields_next(&f, field), WV_LOG_FIELD_BYTES - 1);
+    ck_assert_uint_eq(wv_log_fields_next(&f, field), 0);
+}
+END_TEST
+
+START_TEST(the_level_changes_while_running)
+{
+    wv_log_init("test", WV_LOG_INFO);
+    wv_log_set_level(WV_LOG_DEBUG);
+    ck_assert_int_eq(wv_log_get_level(), WV_LOG_DEBUG);
+    ck_assert_str_eq(wv_log_level_name(wv_log_get_level()), "debug");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("base");
@@ -108,6 +161,10 @@ int main(void)
     tcase_add_test(t, hex_round_trips_and_refuses);
     tcase_add_test(t, files_are_replaced_whole);
     tcase_add_test(t, levels_are_parsed);
+    tcase_add_test(t, pairs_become_fields);
+    tcase_add_test(t, a_value_files_no_line_under_another_session);
+    tcase_add_test(t, long_values_are_cut);
+    tcase_add_test(t, the_level_changes_while_running);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
     int failed = srunner_ntests_failed(sr);
