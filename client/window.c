@@ -151,6 +151,12 @@ void window_take_focus(struct wv_window *w)
 {
     SDL_RaiseWindow(w->window);
     SDL_SetWindowInputFocus(w->window);
+    /* SDL leaves the focus nowhere when the window goes, even killed; without a window manager nobody would
+     * give it to the next window. */
+    if (w->x_display && !w->managed && (SDL_GetWindowFlags(w->window) & SDL_WINDOW_SHOWN)) {
+        XSetInputFocus(w->x_display, w->x_window, RevertToPointerRoot, CurrentTime);
+        XFlush(w->x_display);
+    }
 }
 
 /* Whether somebody answers requests of windows (EWMH, _NET_SUPPORTING_WM_CHECK). SDL believes that a request
@@ -243,6 +249,7 @@ static int watch(struct wv_window *w)
     int r = 0;
     if (SDL_GetWindowWMInfo(w->window, &info) && info.subsystem == SDL_SYSWM_X11) {
         w->x_display = info.info.x11.display;
+        w->x_window = info.info.x11.window;
         r = wv_loop_add_fd(w->loop, ConnectionNumber((Display *)w->x_display), EPOLLIN, on_x, w,
                            &w->x_source);
     } else {

@@ -23,6 +23,7 @@ struct wv_window {
     struct wv_painter *painter;
     struct wv_loop_source *x_source, *timer, *prepare;
     void *x_display; /* Display *, NULL when the video driver is another one */
+    unsigned long x_window;
 
     bool view_only, grab, fullscreen, follow_size, hidden, overlay;
     bool managed;    /* a window manager is there, and does what it is asked */
