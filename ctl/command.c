@@ -13,28 +13,34 @@ enum { WITH_JSON = 1, WITH_OPENMETRICS = 2, WITH_NAME = 4, WITH_COUNT = 8, WITH_
 static const struct command {
     const char *name;
     const char *argument; /* NULL: takes none */
+    const char *second;   /* NULL: takes one at most */
     unsigned options;
     int (*run)(struct wv_ctl *c);
     const char *synopsis, *help;
 } commands[] = {
-    {"status", NULL, WITH_JSON, wv_ctl_status, "status [--json]",
+    {"status", NULL, NULL, WITH_JSON, wv_ctl_status, "status [--json]",
      "What runs, since when, and what is wrong. Ends with 75 while a stage is not ready."},
-    {"stages", NULL, WITH_JSON, wv_ctl_stages, "stages [--json]", "The state of every stage, one a line."},
-    {"sessions", NULL, WITH_JSON, wv_ctl_sessions, "sessions [--json]", "Who is connected, and how well."},
-    {"metrics", NULL, WITH_JSON | WITH_OPENMETRICS, wv_ctl_metrics, "metrics [--json|--openmetrics]",
+    {"stages", NULL, NULL, WITH_JSON, wv_ctl_stages, "stages [--json]",
+     "The state of every stage, one a line."},
+    {"sessions", NULL, NULL, WITH_JSON, wv_ctl_sessions, "sessions [--json]",
+     "Who is connected, and how well."},
+    {"metrics", NULL, NULL, WITH_JSON | WITH_OPENMETRICS, wv_ctl_metrics, "metrics [--json|--openmetrics]",
      "All that the stages have counted and measured; times in microseconds."},
-    {"top", NULL, WITH_COUNT, wv_ctl_top, "top [--once|--count N]",
+    {"top", NULL, NULL, WITH_COUNT, wv_ctl_top, "top [--once|--count N]",
      "A live table: latency p50/p99 of the last second, rates, drops, sessions. q ends it."},
-    {"restart", "STAGE", 0, wv_ctl_restart, "restart STAGE",
+    {"restart", "STAGE", NULL, 0, wv_ctl_restart, "restart STAGE",
      "Starts a stage again; sessions go on. \"supervisor\" too."},
-    {"authorize", "KEY", WITH_NAME, wv_ctl_authorize, "authorize KEY [--name NAME]",
+    {"log-level", "STAGE", "LEVEL", 0, wv_ctl_log_level, "log-level STAGE LEVEL",
+     "What a stage logs: error, warning, notice, info or debug; until it starts again. \"supervisor\" too."},
+    {"authorize", "KEY", NULL, WITH_NAME, wv_ctl_authorize, "authorize KEY [--name NAME]",
      "Lets the client with this public key connect."},
-    {"peers", NULL, WITH_JSON, wv_ctl_peers, "peers [--json]",
+    {"peers", NULL, NULL, WITH_JSON, wv_ctl_peers, "peers [--json]",
      "The keys that may connect, with their names."},
-    {"revoke", "KEY", 0, wv_ctl_revoke, "revoke KEY", "Takes that back and ends the client's sessions."},
-    {"doctor", NULL, WITH_JSON | WITH_PORT, wv_ctl_doctor, "doctor [--json] [--port N]",
+    {"revoke", "KEY", NULL, 0, wv_ctl_revoke, "revoke KEY",
+     "Takes that back and ends the client's sessions."},
+    {"doctor", NULL, NULL, WITH_JSON | WITH_PORT, wv_ctl_doctor, "doctor [--json] [--port N]",
      "What this machine has and lacks for a host, and how to get it."},
-    {"stop", NULL, 0, wv_ctl_stop, "stop", "Stops the host and waits until it is gone."},
+    {"stop", NULL, NULL, 0, wv_ctl_stop, "stop", "Stops the host and waits until it is gone."},
 };
 
 static void print_usage(FILE *out)
@@ -138,15 +144,19 @@ static int run_command(struct wv_ctl *c, const struct command *command, int argc
         return usage_error(c->err, "%s doesn't take one of these options", command->name);
     if (c->json && c->openmetrics)
         return usage_error(c->err, "%s", "--json and --openmetrics exclude each other");
-    if (command->argument && (argc < 1 || !argv[0][0])) {
-        fprintf(c->err, "wavryctl: %s needs a %s: wavryctl %s\n", command->name, command->argument,
-                command->synopsis);
-        return EX_USAGE;
-    }
-    if (argc > (command->argument ? 1 : 0))
+    const char *const wanted[] = {command->argument, command->second};
+    int n_wanted = 0;
+    for (; n_wanted < 2 && wanted[n_wanted]; n_wanted++)
+        if (argc <= n_wanted || !argv[n_wanted][0]) {
+            fprintf(c->err, "wavryctl: %s needs a %s: wavryctl %s\n", command->name, wanted[n_wanted],
+                    command->synopsis);
+            return EX_USAGE;
+        }
+    if (argc > n_wanted)
         return usage_error(c->err, "too many words: \"%s\"", argv[argc - 1]);
     c->command = command->name;
     c->argument = command->argument ? argv[0] : NULL;
+    c->second = command->second ? argv[1] : NULL;
     int r = command->run(c);
     if (fflush(c->out) != 0 && r == EX_OK) {
         fprintf(c->err, "wavryctl: the answer can't be written: %s\n", strerror(errno));

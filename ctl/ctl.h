@@ -18,6 +18,7 @@ struct wv_ctl {
     FILE *out, *err;
     const char *command;
     const char *argument; /* STAGE or KEY; NULL: none */
+    const char *second;   /* LEVEL; NULL: none */
     const char *socket;   /* --socket; NULL: the default places */
     const char *name;     /* --name */
     bool json, openmetrics;
@@ -67,6 +68,7 @@ int wv_ctl_peers(struct wv_ctl *c);
 int wv_ctl_authorize(struct wv_ctl *c);
 int wv_ctl_revoke(struct wv_ctl *c);
 int wv_ctl_restart(struct wv_ctl *c);
+int wv_ctl_log_level(struct wv_ctl *c);
 int wv_ctl_stop(struct wv_ctl *c);
 int wv_ctl_metrics(struct wv_ctl *c);
 int wv_ctl_top(struct wv_ctl *c);

@@ -347,6 +347,17 @@ int wv_ctl_restart(struct wv_ctl *c)
     return order(c, "restart", c->argument);
 }
 
+int wv_ctl_log_level(struct wv_ctl *c)
+{
+    char argument[128];
+    int n = snprintf(argument, sizeof(argument), "%s %s", c->argument, c->second);
+    if (n < 0 || (size_t)n >= sizeof(argument)) {
+        fputs("wavryctl: no stage or level has so long a name\n", c->err);
+        return EX_DATAERR;
+    }
+    return order(c, "log-level", argument);
+}
+
 /* Comes back when the host is gone, so that a script may start the next one. */
 int wv_ctl_stop(struct wv_ctl *c)
 {

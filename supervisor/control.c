@@ -17,7 +17,9 @@
 #define RELAY_NS       (3 * WV_NS_PER_S)
 #define RELAY_CHECK_NS (500 * WV_NS_PER_MS)
 #define ARGUMENT_MAX   4096
-#define STAGES_SHOWN   (WV_WIRING_STAGES + 1) /* and the supervisor itself */
+#define NO_SUCH_STAGE                                                                                        \
+    "there is no stage \"%.64s\"; there are capture, encoder, transport, input, identity and supervisor"
+#define STAGES_SHOWN (WV_WIRING_STAGES + 1) /* and the supervisor itself */
 
 struct client {
     struct wv_supervisor *supervisor;
@@ -155,10 +157,7 @@ static void answer_restart(struct wv_supervisor *s, struct answer *a, const char
         say(a, 0, "the supervisor starts again; stages go on untouched");
         wv_loop_quit(s->loop, WV_SUPERVISOR_AGAIN);
     } else if (i < 0) {
-        say(a, -ENOENT,
-            "there is no stage \"%.64s\"; there are capture, encoder, transport, input, identity and "
-            "supervisor",
-            name);
+        say(a, -ENOENT, NO_SUCH_STAGE, name);
     } else {
         wv_child_stop(&s->children[i], true, now);
         say(a, 0, "%s restarts", name);
@@ -173,8 +172,9 @@ static struct client *client_by_number(struct wv_control *control, uint64_t numb
     return NULL;
 }
 
-static int relay(struct wv_supervisor *s, const char *verb, const char *text, uint64_t client,
-                 bool for_host_key, uint64_t now)
+/* RET of 0: the stage answers, or on_relay_timer does. */
+static int relay(struct wv_supervisor *s, const char *stage, const char *verb, const char *text,
+                 uint64_t client, bool for_host_key, uint64_t now)
 {
     struct wv_control *control = s->control;
     for (size_t i = 0; i < RELAYS_MAX; i++) {
@@ -183,7 +183,7 @@ static int relay(struct wv_supervisor *s, const char *verb, const char *text, ui
             continue;
         if (++control->last_id == 0)
             control->last_id = 1;
-        int error = wv_door_request(&s->children[wv_wiring_find("identity")], control->last_id, verb, text);
+        int error = wv_door_request(&s->children[wv_wiring_find(stage)], control->last_id, verb, text);
         if (error < 0)
             return error;
         *r = (struct relay){control->last_id, client, now + RELAY_NS, for_host_key};
@@ -229,8 +229,42 @@ void wv_control_ask_key(struct wv_supervisor *s, uint64_t now)
 {
     if (s->host_key[0] || s->key_asked || s->key_asked_in_vain)
         return;
-    s->key_asked = relay(s, "key", "", 0, true, now) == 0;
+    s->key_asked = relay(s, "identity", "key", "", 0, true, now) == 0;
     s->key_asked_in_vain = !s->key_asked;
+}
+
+/* Returns whether the answer is to be sent now: else the stage gives it. */
+static bool ask_stage(struct client *c, const char *stage, const char *verb, const char *text,
+                      struct answer *a, uint64_t now)
+{
+    int r = relay(c->supervisor, stage, verb, text, c->number, false, now);
+    if (r == -EBUSY)
+        say(a, r, "too many questions at once; ask again");
+    else if (r < 0)
+        say(a, r, "the %s stage is not running; see wavryctl status", stage);
+    return r < 0;
+}
+
+/* ARGUMENT is "STAGE LEVEL". */
+static bool answer_log_level(struct client *c, const char *argument, struct answer *a, uint64_t now)
+{
+    char stage[32];
+    const char *space = strchr(argument, ' '), *level = space ? space + 1 : "";
+    snprintf(stage, sizeof stage, "%.*s", (int)WV_MIN(strcspn(argument, " "), sizeof stage - 1), argument);
+    int value = wv_log_level_parse(level);
+    if (strcmp(stage, "supervisor") && wv_wiring_find(stage) < 0) {
+        say(a, -ENOENT, NO_SUCH_STAGE, stage);
+    } else if (value < 0) {
+        say(a, -EINVAL, "there is no level \"%.32s\"; there are error, warning, notice, info and debug",
+            level);
+    } else if (strcmp(stage, "supervisor")) {
+        return ask_stage(c, stage, "log-level", level, a, now);
+    } else {
+        wv_log_set_level((enum wv_log_level)value);
+        wv_notice("the log level was changed", "level=%s", level);
+        say(a, 0, "logs from level %s on, until it starts again", level);
+    }
+    return true;
 }
 
 /* Returns whether the answer is to be sent now. */
@@ -251,13 +285,9 @@ static bool answer(struct client *c, const Wavry__Bus__ControlRequest *request, 
         say(a, 0, "the host stops");
         wv_supervisor_stop(s);
     } else if (!strcmp(verb, "authorize") || !strcmp(verb, "revoke") || !strcmp(verb, "peers")) {
-        int r = relay(s, verb, request->argument, c->number, false, now);
-        if (r == 0)
-            return false;
-        say(a, r,
-            r == -EBUSY ? "too many questions at once; ask again"
-                        : "the identity stage is not running; see "
-                          "wavryctl status");
+        return ask_stage(c, "identity", verb, request->argument, a, now);
+    } else if (!strcmp(verb, "log-level")) {
+        return answer_log_level(c, request->argument, a, now);
     } else {
         say(a, -EOPNOTSUPP, "unknown verb \"%.64s\"", verb);
     }
@@ -350,7 +380,7 @@ static int on_relay_timer(void *userdata, uint64_t now)
     for (size_t i = 0; i < RELAYS_MAX; i++)
         if (s->control->relays[i].id && now >= s->control->relays[i].deadline_ns)
             finish_relay(s, &s->control->relays[i], -ETIMEDOUT,
-                         "the identity stage did not answer in time; see wavryctl status");
+                         "the stage did not answer in time; see wavryctl status");
     for (size_t i = 0; i < RELAYS_MAX; i++)
         waiting = waiting || s->control->relays[i].id;
     wv_loop_timer_at(s->control->timer, waiting ? now + RELAY_CHECK_NS : 0);

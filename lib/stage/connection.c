@@ -142,6 +142,21 @@ int wv_stage_join(struct wv_stage *s, Wavry__Bus__StageGrant **ret_grant,
     return 0;
 }
 
+/* Until the process ends: the next one begins with the level that it is started with. */
+static int change_log_level(const char *text, char *ret_reply, size_t capacity)
+{
+    int level = wv_log_level_parse(text);
+    if (level < 0) {
+        snprintf(ret_reply, capacity,
+                 "there is no level \"%.32s\"; there are error, warning, notice, info and debug", text);
+        return level;
+    }
+    wv_log_set_level((enum wv_log_level)level);
+    wv_notice("the log level was changed", "level=%s", text);
+    snprintf(ret_reply, capacity, "logs from level %s on, until it starts again", text);
+    return 0;
+}
+
 static void answer_request(struct wv_stage *s, const Wavry__Bus__StageRequest *request)
 {
     wv_cleanup(wv_free_p) char *text = calloc(1, REPLY_BYTES);
@@ -150,6 +165,8 @@ static void answer_request(struct wv_stage *s, const Wavry__Bus__StageRequest *r
     reply.id = request->id;
     if (!text)
         reply.error = -ENOMEM;
+    else if (!strcmp(request->verb, "log-level"))
+        reply.error = change_log_level(request->text, text, REPLY_BYTES);
     else if (!s->definition->request)
         reply.error = -EOPNOTSUPP;
     else

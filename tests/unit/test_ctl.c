@@ -195,6 +195,10 @@ START_TEST(usage_is_checked)
     ck_assert_int_eq(ctl("dance", NULL), EX_USAGE);
     has(err_text, "dance");
     ck_assert_int_eq(ctl("restart", NULL), EX_USAGE);
+    ck_assert_int_eq(ctl("log-level", NULL), EX_USAGE);
+    ck_assert_int_eq(ctl("log-level", "capture", NULL), EX_USAGE);
+    ck_assert_ptr_nonnull(strstr(err_text, "LEVEL"));
+    ck_assert_int_eq(ctl("log-level", "capture", "debug", "now", NULL), EX_USAGE);
     ck_assert_int_eq(ctl("status", "now", NULL), EX_USAGE);
     ck_assert_int_eq(ctl("stop", "--json", NULL), EX_USAGE);
     ck_assert_int_eq(ctl("metrics", "--json", "--openmetrics", NULL), EX_USAGE);
@@ -320,6 +324,9 @@ START_TEST(orders_are_passed_on)
     ck_assert_str_eq(host.argument, "encoder");
     char wanted[200];
     snprintf(wanted, sizeof(wanted), "%s my laptop", key_text);
+    ck_assert_int_eq(ctl("log-level", "encoder", "debug", NULL), EX_OK);
+    ck_assert_str_eq(host.verb, "log-level");
+    ck_assert_str_eq(host.argument, "encoder debug");
     ck_assert_int_eq(ctl("authorize", key_text, "--name", "my laptop", NULL), EX_OK);
     ck_assert_str_eq(host.verb, "authorize");
     ck_assert_str_eq(host.argument, wanted);

@@ -250,6 +250,32 @@ START_TEST(requests_are_answered_under_lockdown)
 }
 END_TEST
 
+START_TEST(the_log_level_is_changed_by_the_skeleton)
+{
+    static const struct {
+        const char *level;
+        int error;
+    } asked[] = {{"debug", 0}, {"loud", -EINVAL}, {"", -EINVAL}};
+    int fd = bring_up(NULL);
+    for (size_t i = 0; i < WV_ARRAY_SIZE(asked); i++) {
+        Wavry__Bus__StageRequest request = WAVRY__BUS__STAGE_REQUEST__INIT;
+        Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
+        request.id = 9;
+        request.verb = (char *)"log-level";
+        request.text = (char *)(uintptr_t)asked[i].level;
+        m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_REQUEST;
+        m.request = &request;
+        ck_assert_int_eq(wv_message_send(fd, &m.base, NULL, 0), 0);
+        Wavry__Bus__StageMessage *reply = receive(fd);
+        ck_assert_ptr_nonnull(reply);
+        ck_assert_int_eq(reply->reply->error, asked[i].error);
+        ck_assert_ptr_nonnull(strstr(reply->reply->text, asked[i].level));
+        protobuf_c_message_free_unpacked(&reply->base, NULL);
+    }
+    close(fd);
+}
+END_TEST
+
 static void expect_failure(int fd, int code, const char *word)
 {
     Wavry__Bus__StageMessage *m = receive(fd);
@@ -352,6 +378,7 @@ int main(void)
     tcase_add_test(tc, outlives_its_supervisor);
     tcase_add_test(tc, garbage_costs_the_connection_only);
     tcase_add_test(tc, requests_are_answered_under_lockdown);
+    tcase_add_test(tc, the_log_level_is_changed_by_the_skeleton);
     tcase_add_test(tc, failure_to_open_is_said);
     tcase_add_test(tc, failure_while_running_is_said);
     tcase_add_test(tc, wrong_configuration_is_said);

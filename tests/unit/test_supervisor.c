@@ -347,6 +347,17 @@ START_TEST(control_verbs)
     r = ask("revoke", "KEY", NULL, NULL);
     ck_assert_int_eq(r->error, -ENOENT);
     free_reply(r);
+    static const struct {
+        const char *argument;
+        int error;
+    } levels[] = {{"encoder error", 0},        {"supervisor notice", 0}, {"encoder loud", -EINVAL},
+                  {"nonsense debug", -ENOENT}, {"encoder", -EINVAL},     {"", -ENOENT},
+                  {"supervisor ", -EINVAL},    {"supervisor info", 0}};
+    for (size_t i = 0; i < WV_ARRAY_SIZE(levels); i++) {
+        r = ask("log-level", levels[i].argument, NULL, NULL);
+        ck_assert_msg(r->error == levels[i].error, "%s: %d", levels[i].argument, r->error);
+        free_reply(r);
+    }
     ck_assert(look("supervisor", &supervisor));
     r = ask("restart", "supervisor", NULL, NULL);
     ck_assert_int_eq(r->error, 0);
