@@ -33,25 +33,36 @@
 
 /* The standing queue at which a flow asks for half of what it would take alone: low enough to be felt little,
  * high enough to be told from the noise of frames; two packets at least. */
-#define QUEUE_HALF_S       0.006
+#ifndef QUEUE_HALF_S
+#define QUEUE_HALF_S 0.0025
+#endif
 #define QUEUE_HALF_PACKETS 2
 #define QUEUE_SHARE_MOST   6.0 /* a queue counts at most as this many of them: above, the brake acts */
 /* What the control loop adds to a round trip: a report's interval and the encoder's delay. */
 #define LOOP_DELAY_S    0.050
 #ifndef BRAKE_GAIN
-#define BRAKE_GAIN   1.2
+#define BRAKE_GAIN 2.5
 #endif
 #define BRAKE_LEAST     0.05
 #define BRAKE_MOST      1.1
+#define EMPTY_S 0.0015
+#define DRAIN_EVERY_NS (4 * WV_NS_PER_S)
+#define DRAIN_RATE 0.1
+#ifndef DRAIN_MARGIN
+#define DRAIN_MARGIN 1.5
+#endif
+#define DRAIN_MOST_S 0.4
 #define ACTS 128
 #define LOWS 4 /* frames whose lowest wait counts as standing: jitter leaves one of them alone */
 #ifndef SHARE_TAU
-#define SHARE_TAU 230.0
+#define SHARE_TAU 700.0
 #endif
 #ifndef SHARE_TAU_FREE_S
 #define SHARE_TAU_FREE_S 0.3
 #endif
-#define SHARE_TAU_MOST_S 10.0
+#ifndef SHARE_TAU_MOST_S
+#define SHARE_TAU_MOST_S 30.0
+#endif
 #define QUEUE_FREE 0.15
 #ifndef FREE_LOOPS
 #define FREE_LOOPS 8.0
@@ -88,6 +99,7 @@ struct rift_cc {
     double lows[LOWS]; /* of the last frames */
     unsigned n_lows;
     uint64_t busy_at; /* last sign of such a queue */
+    uint64_t empty_at, drain_until; /* last sign of an empty queue; making one */
     bool starting;
     struct {
         uint64_t at;
@@ -218,7 +230,7 @@ static void on_arrival(struct rift_cc *cc, struct delta_sent *e, const struct de
     double foreign = fmax(0, w.wait - w.own - packet_s);
     cc->frame_low = cc->frame_packets++ ? fmin(cc->frame_low, foreign) : foreign;
     cc->report_low = cc->report_packets++ ? fmin(cc->report_low, foreign) : foreign;
-    if (before && e->paired)
+    if (before && e->paired && a->exact)
         delta_capacity_pair(&cc->capacity, e->bytes, (int64_t)(a->arrival_ns - a_before->arrival_ns), now);
     delta_capacity_packet(&cc->capacity, e->sent_ns, a->arrival_ns, e->bytes);
     cc->ce += ((a->ce ? 1.0 : 0.0) - cc->ce) * 0.02;
@@ -239,6 +251,20 @@ static double in_the_loop(struct rift_cc *cc, uint64_t now)
         sum += cc->acts[k].taken_s;
     }
     return sum;
+}
+
+/* A queue that never empties hides the base: now and then one flow lets it run dry, for all that share it. */
+static void drain(struct rift_cc *cc, double queue, uint64_t now)
+{
+    if (queue < EMPTY_S || cc->empty_at == 0) {
+        cc->empty_at = now;
+        return;
+    }
+    if (now < cc->drain_until || now - cc->empty_at < DRAIN_EVERY_NS)
+        return;
+    double time = DRAIN_MARGIN * queue / ((1 - DRAIN_RATE) * fmax(cc->share, 0.05));
+    cc->drain_until = now + (uint64_t)(fmin(time, DRAIN_MOST_S) * 1e9);
+    cc->empty_at = now;
 }
 
 static double queue_half(const struct rift_cc *cc, double capacity)
@@ -283,6 +309,7 @@ static void control(struct rift_cc *cc, uint64_t now)
     if (goal < cc->share || cc->share < (double)cc->config.max_bps / capacity)
         cc->share += (goal - cc->share) * fmin(1, dt / tau);
     cc->share = clamp(cc->share, SHARE_LEAST, 1);
+    drain(cc, q, now);
     unsigned k = cc->n_acts++ % ACTS;
     cc->acts[k].at = now;
     cc->acts[k].taken_s = (cc->brake - 1) * dt;
@@ -356,6 +383,8 @@ static uint64_t delta_target_bps(struct rift_cc *cc, uint64_t now)
     cc->asked[0] = frame;
     if (stale(cc, now))
         return (uint64_t)SILENT_BPS;
+    if (now < cc->drain_until)
+        frame = fmin(frame, DRAIN_RATE);
     return (uint64_t)clamp(frame * cc->rate, SILENT_BPS, (double)cc->config.max_bps);
 }
 

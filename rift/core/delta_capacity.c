@@ -14,6 +14,7 @@
 #define PAIRS_RECENT_MIN 7    /* ...when so many agree... */
 #define PAIR_TRAIN       0.25 /* ...and the last train does, within this */
 #define PAIR_GAP_MIN_NS  1500 /* closer arrivals came in one aggregate and say nothing */
+#define PAIR_HOLD_NS (500 * WV_NS_PER_MS) /* an agreement outlives its quorum for so long */
 #define PAIR_NONE        1e12
 /* Pairs may promise at most this times what trains deliver: a shaper lets pairs pass at line rate. */
 #define PAIR_OVER_TRAIN 8.0
@@ -43,7 +44,7 @@ static double pair_median(const struct delta_capacity *c, unsigned n, unsigned *
     return median;
 }
 
-static void judge_pairs(struct delta_capacity *c)
+static void judge_pairs(struct delta_capacity *c, uint64_t now)
 {
     unsigned all = WV_MIN(c->n_pairs, (unsigned)DELTA_PAIRS), agree;
     double bps;
@@ -54,11 +55,17 @@ static void judge_pairs(struct delta_capacity *c)
                       (c->last_train_bps > (1 - PAIR_TRAIN) * bps || bps < c->pair_bps);
         if (agree >= PAIRS_RECENT_MIN && bps < PAIR_NONE && trains) {
             c->pair_bps = bps;
+            c->agreed_at = now;
             return;
         }
     }
     bps = pair_median(c, all, &agree);
-    c->pair_bps = all >= 2 && agree >= PAIR_QUORUM * all && bps < PAIR_NONE ? bps : 0;
+    if (all >= 2 && agree >= PAIR_QUORUM * all && bps < PAIR_NONE) {
+        c->pair_bps = bps;
+        c->agreed_at = now;
+    } else if (now - c->agreed_at > PAIR_HOLD_NS || c->train_bps > (1 + PAIR_TRAIN) * c->pair_bps) {
+        c->pair_bps = 0;
+    }
 }
 
 void delta_capacity_pair(struct delta_capacity *c, uint32_t bytes, int64_t arrival_gap, uint64_t now)
@@ -67,7 +74,7 @@ void delta_capacity_pair(struct delta_capacity *c, uint32_t bytes, int64_t arriv
     c->pair[c->n_pairs++ % DELTA_PAIRS] = bps;
     if (c->n_pairs > UINT32_MAX / 2)
         c->n_pairs -= UINT32_MAX / 4 / DELTA_PAIRS * DELTA_PAIRS;
-    judge_pairs(c);
+    judge_pairs(c, now);
     c->sampled_at = now;
     c->any = true;
 }

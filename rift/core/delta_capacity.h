@@ -16,6 +16,7 @@ struct delta_capacity {
     double pair[DELTA_PAIRS]; /* bps */
     unsigned n_pairs;
     double pair_bps;  /* what the pairs agree on; 0: they don't */
+    uint64_t agreed_at;
     double train_bps; /* mean of the trains; 0: none yet */
     double last_train_bps;
     struct {

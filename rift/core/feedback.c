@@ -21,9 +21,10 @@
  * burst lets a few long reports pass. */
 #define BUDGET_BYTES_PER_S 7000.0
 #define BUDGET_BURST_BYTES 600.0
-/* Deviation from the straight line in a run: as fine as the clock to start with, doubled until the report
- * fits its budget, at last coarser than any report is long. */
-#define TOLERANCE_FIRST_US 2
+/* What counts as exact: deviations from the straight line that the clock's rounding makes. */
+#define EXACT_US 2
+/* Bent runs may deviate further, doubled until the report fits its budget, at last by more than any report is
+ * long. */
 #define TOLERANCE_LAST_US  (1 << 17)
 /* Longest report that the budget asks for; below this nothing is made coarser. */
 #define COMFORT_BYTES 64
@@ -143,13 +144,11 @@ static bool straight(const struct rift_feedback_writer *w, uint64_t first, uint6
     return true;
 }
 
-/* The last packet of the longest run that starts at FIRST: doubling, then halving, so that a report costs
- * n log n and not n^2. A curve that leaves the line and comes back may end a run early, which is no harm. */
-static uint64_t run_end(const struct rift_feedback_writer *w, uint64_t first, int64_t tolerance)
+/* The last packet of a long straight line from FIRST: doubling, then halving, so that a report costs n log n
+ * and not n^2. A curve that leaves the line and comes back may end it early, which is no harm. */
+static uint64_t line_end(const struct rift_feedback_writer *w, uint64_t first, uint64_t limit,
+                         int64_t tolerance)
 {
-    uint64_t limit = first;
-    while (limit + 1 < w->next && slot_at(w, limit + 1)->present)
-        limit++;
     uint64_t good = first, step = 1;
     while (good < limit && step) {
         uint64_t trial = WV_MIN(limit, good + step);
@@ -163,19 +162,45 @@ static uint64_t run_end(const struct rift_feedback_writer *w, uint64_t first, in
     return good;
 }
 
-static void write_run(const struct rift_feedback_writer *w, struct wv_writer *out, uint64_t first,
-                      uint64_t last, uint64_t lost, const struct arrival *before)
+struct run {
+    uint64_t first, last;
+    bool exact;
+};
+
+/* The run that starts at FIRST: exact as far as that goes, else bent after its first two packets. */
+static struct run find_run(const struct rift_feedback_writer *w, uint64_t first, int64_t tolerance)
 {
+    uint64_t limit = first;
+    while (limit + 1 < w->next && slot_at(w, limit + 1)->present)
+        limit++;
+    struct run run = {first, line_end(w, first, limit, EXACT_US), true};
+    if (tolerance > EXACT_US && run.last < limit) {
+        uint64_t bent = line_end(w, first + 1, limit, tolerance);
+        if (bent > run.last + 1)
+            run = (struct run){first, bent, false};
+    }
+    return run;
+}
+
+static void write_run(const struct rift_feedback_writer *w, struct wv_writer *out, const struct run *run,
+                      uint64_t lost, const struct arrival *before)
+{
+    const struct arrival *first = slot_at(w, run->first), *last = slot_at(w, run->last);
     uint64_t ce = 0;
-    for (uint64_t s = first; s <= last; s++)
+    for (uint64_t s = run->first; s <= run->last; s++)
         ce += slot_at(w, s)->ce;
-    write_varint(out, (last - first) * 4 + (lost ? 2 : 0) + (ce ? 1 : 0));
+    write_varint(out, (run->last - run->first) * 8 + (run->exact ? 0 : 4) + (lost ? 2 : 0) + (ce ? 1 : 0));
     if (lost)
         write_varint(out, lost);
     if (before)
-        write_signed(out, (int64_t)(slot_at(w, first)->time_us - before->time_us));
-    if (last > first)
-        write_signed(out, (int64_t)(slot_at(w, last)->time_us - slot_at(w, first)->time_us));
+        write_signed(out, (int64_t)(first->time_us - before->time_us));
+    if (!run->exact) {
+        const struct arrival *second = slot_at(w, run->first + 1);
+        write_signed(out, (int64_t)(second->time_us - first->time_us));
+        first = second;
+    }
+    if (run->last > run->first)
+        write_signed(out, (int64_t)(last->time_us - first->time_us));
     if (ce)
         write_varint(out, ce);
 }
@@ -203,11 +228,11 @@ static size_t compose(const struct rift_feedback_writer *w, uint8_t *buffer, siz
             lost++;
             continue;
         }
-        uint64_t last = run_end(w, s, tolerance);
-        write_run(w, &out, s, last, lost, before);
-        before = slot_at(w, last);
+        struct run run = find_run(w, s, tolerance);
+        write_run(w, &out, &run, lost, before);
+        before = slot_at(w, run.last);
         lost = 0;
-        s = last;
+        s = run.last;
     }
     return out.failed ? 0 : out.length;
 }
@@ -223,7 +248,7 @@ size_t rift_feedback_write(struct rift_feedback_writer *w, uint8_t *buffer, size
     double room = fmax(COMFORT_BYTES, w->allowance / 2 - RIFT_FEEDBACK_HEADER_BYTES);
 
     size_t len = 0;
-    int64_t tolerance = TOLERANCE_FIRST_US;
+    int64_t tolerance = EXACT_US;
     for (uint64_t from = w->told_before;; tolerance *= 2) {
         len = compose(w, buffer, capacity, from, tolerance, now);
         if (len && (double)len <= room)
@@ -233,7 +258,7 @@ size_t rift_feedback_write(struct rift_feedback_writer *w, uint8_t *buffer, size
         if (len || from == w->told) /* lossy beyond the budget: say it all the same, for once */
             break;
         from = w->told; /* does not even fit a datagram: without the repetition */
-        tolerance = TOLERANCE_FIRST_US;
+        tolerance = EXACT_US;
     }
     w->pending_since = RIFT_CC_NEVER;
     w->frame_end = false;
@@ -269,35 +294,62 @@ static int64_t read_signed(struct wv_reader *r)
     return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
 }
 
-/* Reads one run that follows SEQ (its first candidate) and TIME_US, both moved past the run. */
+struct run_fields {
+    uint64_t count, lost, ce;
+    int64_t gap, head, length;
+    bool exact;
+};
+
+static int read_fields(struct wv_reader *r, bool first, struct run_fields *ret)
+{
+    uint64_t kind = read_varint(r);
+    struct run_fields f = {.count = kind / 8 + 1, .exact = !(kind & 4)};
+    f.lost = kind & 2 ? read_varint(r) : 0;
+    f.gap = first ? 0 : read_signed(r);
+    f.head = f.exact ? 0 : read_signed(r);
+    f.length = f.count > 1 ? read_signed(r) : 0;
+    f.ce = kind & 1 ? read_varint(r) : 0;
+    if (r->failed || f.ce > f.count || (!f.exact && f.count < 3))
+        return -EBADMSG;
+    if ((kind & 2 && (f.lost == 0 || first)) || (kind & 1 && f.ce == 0))
+        return -EBADMSG;
+    *ret = f;
+    return 0;
+}
+
+/* Nanoseconds from the start of a line of LENGTH_US to packet I of N + 1, bounded. */
+static uint64_t along(int64_t length_us, uint64_t i, uint64_t n)
+{
+    double ns = n ? (double)length_us * 1000.0 * (double)i / (double)n : 0;
+    return (uint64_t)(int64_t)fmin(fmax(ns, -9e18), 9e18);
+}
+
+/* Reads one run that follows SEQ (its first candidate) and TIME_US, both moved past the run. Times wrap as
+ * unsigned numbers do. */
 static int read_run(struct wv_reader *r, struct rift_cc_report *report, struct rift_cc_arrival *arrivals,
                     bool first, uint64_t *seq, uint64_t *time_us)
 {
-    uint64_t kind = read_varint(r);
-    uint64_t count = kind / 4 + 1;
-    uint64_t lost = kind & 2 ? read_varint(r) : 0;
-    int64_t gap = first ? 0 : read_signed(r);
-    int64_t length = count > 1 ? read_signed(r) : 0;
-    uint64_t ce = kind & 1 ? read_varint(r) : 0;
-    if (r->failed || count > RIFT_FEEDBACK_MAX_PACKETS - report->n || ce > count)
+    struct run_fields f;
+    int err = read_fields(r, first, &f);
+    if (err < 0)
+        return err;
+    if (f.count > RIFT_FEEDBACK_MAX_PACKETS - report->n || f.lost > UINT64_MAX - f.count ||
+        *seq > UINT64_MAX - f.count - f.lost)
         return -EBADMSG;
-    if ((kind & 2 && (lost == 0 || first)) || (kind & 1 && ce == 0))
-        return -EBADMSG;
-    if (lost > UINT64_MAX - count || *seq > UINT64_MAX - count - lost)
-        return -EBADMSG;
-    uint64_t start = *time_us + (uint64_t)gap;
-    for (uint64_t i = 0; i < count; i++) {
-        double along = count > 1 ? (double)i / (double)(count - 1) : 0;
-        /* ns between the whole microseconds of both ends; wraps with the clock, as unsigned numbers do */
-        int64_t offset_ns = (int64_t)fmin(fmax((double)length * 1000.0 * along, -9e18), 9e18);
+    uint64_t start_us = *time_us + (uint64_t)f.gap, line_us = start_us + (uint64_t)f.head;
+    uint64_t bend = f.exact ? 0 : 1; /* where the line starts */
+    for (uint64_t i = 0; i < f.count; i++) {
+        uint64_t ns = i < bend ? start_us * WV_NS_PER_US
+                               : line_us * WV_NS_PER_US + along(f.length, i - bend, f.count - 1 - bend);
         arrivals[report->n++] = (struct rift_cc_arrival){
-            .seq = *seq + lost + i,
-            .arrival_ns = start * WV_NS_PER_US + (uint64_t)offset_ns,
-            .ce = i < ce,
+            .seq = *seq + f.lost + i,
+            .arrival_ns = ns,
+            .ce = i < f.ce,
+            .exact = f.exact || i < 2,
         };
     }
-    *seq += lost + count;
-    *time_us = start + (uint64_t)length;
+    *seq += f.lost + f.count;
+    *time_us = line_us + (uint64_t)f.length;
     return 0;
 }
 
