@@ -33,7 +33,7 @@ const char *wv_child_state_name(const struct wv_child *c)
     return c->state == WV_STATE_BACKING_OFF && c->reason[0] ? "failed" : names[c->state];
 }
 
-static void enter(struct wv_child *c, enum wv_stage_state state, uint64_t now, uint64_t limit_ns)
+void wv_child_enter(struct wv_child *c, enum wv_stage_state state, uint64_t now, uint64_t limit_ns)
 {
     c->state = state;
     c->since_ns = now;
@@ -79,17 +79,18 @@ static void describe_exit(struct wv_child *c)
                  strsignal(info.si_status), c->state == WV_STATE_HUNG ? " because it was hung" : "");
 }
 
-static void forget_process(struct wv_child *c)
+void wv_child_forget_process(struct wv_child *c)
 {
     c->pidfd_source = wv_loop_remove(c->pidfd_source);
     c->pidfd = wv_close(c->pidfd);
     c->pid = 0;
     wv_door_drop(c);
-    wv_vault_forget_pid(c->wiring->name);
+    if (c->supervisor->mode == WV_MODE_STANDALONE)
+        wv_vault_forget_pid(c->wiring->name);
 }
 
 /* At once the first time, then 100 ms doubling to 5 s while it keeps failing young. */
-static uint64_t retry_delay(struct wv_child *c, uint64_t now)
+uint64_t wv_child_retry_delay(struct wv_child *c, uint64_t now)
 {
     if (now - c->started_ns > GOOD_LIFE_NS)
         c->failures = 0;
@@ -103,7 +104,7 @@ static uint64_t retry_delay(struct wv_child *c, uint64_t now)
 static void plan_restart(struct wv_child *c, uint64_t now)
 {
     struct wv_supervisor *s = c->supervisor;
-    uint64_t delay = c->restart_asked ? 0 : retry_delay(c, now);
+    uint64_t delay = c->restart_asked ? 0 : wv_child_retry_delay(c, now);
     wv_metric_add(s->metrics, WV_SUP_RESTARTS + (unsigned)c->index, 1);
     if (!c->restart_asked)
         wv_metric_add(s->metrics, WV_SUP_FAILURES, 1);
@@ -115,7 +116,7 @@ static void plan_restart(struct wv_child *c, uint64_t now)
         wv_child_start(c, now);
         return;
     }
-    enter(c, WV_STATE_BACKING_OFF, now, delay);
+    wv_child_enter(c, WV_STATE_BACKING_OFF, now, delay);
 }
 
 static int on_exit_of_child(void *userdata, uint32_t events, uint64_t now)
@@ -123,9 +124,9 @@ static int on_exit_of_child(void *userdata, uint32_t events, uint64_t now)
     struct wv_child *c = userdata;
     struct wv_supervisor *s = c->supervisor;
     describe_exit(c);
-    forget_process(c);
+    wv_child_forget_process(c);
     if (s->stopping) {
-        enter(c, WV_STATE_STOPPED, now, 0);
+        wv_child_enter(c, WV_STATE_STOPPED, now, 0);
         wv_info("stage stopped", "stage=%s exit=\"%s\"", c->wiring->name, c->last_exit);
     } else {
         plan_restart(c, now);
@@ -137,6 +138,10 @@ static int on_exit_of_child(void *userdata, uint32_t events, uint64_t now)
 static int on_timer(void *userdata, uint64_t now)
 {
     struct wv_child *c = userdata;
+    if (c->supervisor->mode != WV_MODE_STANDALONE) {
+        wv_managed_timer(c, now);
+        return 0;
+    }
     switch (c->state) {
     case WV_STATE_BACKING_OFF:
         wv_child_start(c, now);
@@ -146,7 +151,7 @@ static int on_timer(void *userdata, uint64_t now)
                    (int)c->pid, (unsigned)((now - c->since_ns) / WV_NS_PER_MS));
         snprintf(c->reason, sizeof c->reason, "not ready within %u s",
                  (unsigned)((now - c->since_ns) / WV_NS_PER_S));
-        enter(c, WV_STATE_HUNG, now, 0);
+        wv_child_enter(c, WV_STATE_HUNG, now, 0);
         wv_child_kill(c);
         break;
     case WV_STATE_STOPPING:
@@ -178,7 +183,7 @@ void wv_child_start(struct wv_child *c, uint64_t now)
     pid_t pid;
     int pidfd;
     assert(c->pid == 0);
-    c->granted = false;
+    c->granted = c->found_running = false;
     c->started_ns = now;
     int r = wv_launch(c, &pid, &pidfd);
     if (r < 0) {
@@ -192,7 +197,7 @@ void wv_child_start(struct wv_child *c, uint64_t now)
     }
     c->reason[0] = 0;
     r = watch_process(c, pid, pidfd);
-    enter(c, WV_STATE_STARTING, now, START_LIMIT_NS);
+    wv_child_enter(c, WV_STATE_STARTING, now, START_LIMIT_NS);
     if (r < 0) /* no memory for a watch: it will be found by its missing hello */
         wv_error("a stage can't be watched", "stage=%s error=\"%s\"", c->wiring->name, strerror(-r));
     wv_info("stage started", "stage=%s pid=%d confinement=\"%s\"", c->wiring->name, (int)pid, c->confinement);
@@ -202,6 +207,7 @@ void wv_child_adopt(struct wv_child *c, pid_t pid, int pidfd, uint64_t now)
 {
     struct wv_metrics_snapshot *page = c->supervisor->snapshot;
     char item[64];
+    c->found_running = true;
     snprintf(item, sizeof item, "metrics-%s", c->wiring->name);
     bool ran = wv_metrics_read(wv_vault_fd(&c->supervisor->vault, item), page) == 0 &&
                page->pid == (int32_t)pid && page->heartbeat_ns != 0;
@@ -211,7 +217,7 @@ void wv_child_adopt(struct wv_child *c, pid_t pid, int pidfd, uint64_t now)
     snprintf(c->confinement, sizeof c->confinement, "as set up by the supervisor before this one");
     (void)watch_process(c, pid, pidfd);
     /* One that ran knocks within 100 ms; one that was still starting has its own time. */
-    enter(c, WV_STATE_STARTING, now, ran ? ADOPT_LIMIT_NS : START_LIMIT_NS);
+    wv_child_enter(c, WV_STATE_STARTING, now, ran ? ADOPT_LIMIT_NS : START_LIMIT_NS);
     wv_notice("stage found running", "stage=%s pid=%d", c->wiring->name, (int)pid);
 }
 
@@ -224,26 +230,29 @@ void wv_child_stop(struct wv_child *c, bool restart, uint64_t now)
             c->restart_asked = false;
             wv_child_start(c, now);
         } else {
-            enter(c, WV_STATE_STOPPED, now, 0);
+            wv_child_enter(c, WV_STATE_STOPPED, now, 0);
         }
         return;
     }
     if (wv_door_say_stop(c) < 0)
         (void)syscall(SYS_pidfd_send_signal, c->pidfd, SIGTERM, NULL, 0);
     if (c->state != WV_STATE_STOPPING)
-        enter(c, WV_STATE_STOPPING, now, STOP_LIMIT_NS);
+        wv_child_enter(c, WV_STATE_STOPPING, now, STOP_LIMIT_NS);
 }
 
 void wv_child_ready(struct wv_child *c, uint64_t now)
 {
     if (c->state != WV_STATE_STARTING)
         return;
-    enter(c, WV_STATE_READY, now, 0);
+    wv_child_enter(c, WV_STATE_READY, now, 0);
     c->seen_ns = now;
     c->reason[0] = 0;
     c->supervisor->key_asked_in_vain = false; /* another identity may answer */
-    wv_notice("stage ready", "stage=%s pid=%d after_ms=%u", c->wiring->name, (int)c->pid,
-              (unsigned)((now - c->started_ns) / WV_NS_PER_MS));
+    if (c->found_running)
+        wv_notice("stage reconnected", "stage=%s pid=%d", c->wiring->name, (int)c->pid);
+    else
+        wv_notice("stage ready", "stage=%s pid=%d after_ms=%u", c->wiring->name, (int)c->pid,
+                  (unsigned)((now - c->started_ns) / WV_NS_PER_MS));
     wv_supervisor_changed(c->supervisor);
 }
 
@@ -275,39 +284,66 @@ static bool wants_to_run(pid_t pid, uint64_t *ret_ticks)
 
 static void declare_hung(struct wv_child *c, uint64_t now)
 {
-    wv_error("stage is hung: no heartbeat; killing it", "stage=%s pid=%d silent_ms=%u", c->wiring->name,
-             (int)c->pid, (unsigned)((now - c->seen_ns) / WV_NS_PER_MS));
+    bool managed = c->supervisor->mode != WV_MODE_STANDALONE;
+    wv_error(managed ? "stage is hung: no heartbeat; systemd's watchdog will kill it"
+                     : "stage is hung: no heartbeat; killing it",
+             "stage=%s pid=%d silent_ms=%u", c->wiring->name, (int)c->pid,
+             (unsigned)((now - c->seen_ns) / WV_NS_PER_MS));
     wv_metric_add(c->supervisor->metrics, WV_SUP_HANGS, 1);
-    enter(c, WV_STATE_HUNG, now, 0);
-    wv_child_kill(c);
+    wv_child_enter(c, WV_STATE_HUNG, now, 0);
+    if (managed)
+        wv_supervisor_changed(c->supervisor);
+    else
+        wv_child_kill(c);
 }
 
-void wv_child_watch(struct wv_child *c, uint64_t now, uint64_t late_ns)
+/* Whether the stage said since the last look that it lives. */
+static bool has_beaten(struct wv_child *c)
 {
-    if (c->state != WV_STATE_READY)
-        return;
     char item[64];
-    struct wv_metrics_snapshot *page = c->supervisor->snapshot;
+    int32_t pid;
+    uint64_t heartbeat_ns;
     snprintf(item, sizeof item, "metrics-%s", c->wiring->name);
-    c->seen_ns += late_ns; /* while we did not run, nobody else can be blamed for it */
-    if (c->seen_ns > now)
-        c->seen_ns = now;
-    if (wv_metrics_read(wv_vault_fd(&c->supervisor->vault, item), page) == 0 &&
-        page->heartbeat_ns != c->heartbeat_ns) {
-        c->heartbeat_ns = page->heartbeat_ns;
-        c->seen_ns = now;
-        c->starved_ticks = 0;
-        return;
-    }
-    uint64_t silent = now - c->seen_ns, ticks = 0;
-    if (silent <= HUNG_NS)
-        return;
+    if (wv_metrics_read_heartbeat(wv_vault_fd(&c->supervisor->vault, item), &pid, &heartbeat_ns) < 0 ||
+        heartbeat_ns == c->heartbeat_ns)
+        return false;
+    c->heartbeat_ns = heartbeat_ns;
+    return true;
+}
+
+/* The machine may be at fault, and not the stage: it would run if it were given a processor. */
+static bool is_starved(struct wv_child *c, uint64_t silent_ns)
+{
+    uint64_t ticks = 0;
     bool waiting = wants_to_run(c->pid, &ticks);
     if (!c->starved_ticks && waiting)
         c->starved_ticks = ticks + 1; /* look again next time: does it run or does it wait? */
     uint64_t used_ms =
         (ticks + 1 - WV_MIN(c->starved_ticks, ticks + 1)) * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
-    if (waiting && used_ms < 100 && silent < STARVED_LIMIT_NS)
+    return waiting && used_ms < 100 && silent_ns < STARVED_LIMIT_NS;
+}
+
+void wv_child_watch(struct wv_child *c, uint64_t now, uint64_t late_ns)
+{
+    bool managed = c->supervisor->mode != WV_MODE_STANDALONE;
+    if (c->state != WV_STATE_READY && !(managed && c->state == WV_STATE_HUNG))
         return;
-    declare_hung(c, now);
+    c->seen_ns += late_ns; /* while we did not run, nobody else can be blamed for it */
+    if (c->seen_ns > now)
+        c->seen_ns = now;
+    if (has_beaten(c)) {
+        c->seen_ns = now;
+        c->starved_ticks = 0;
+        if (c->state == WV_STATE_HUNG) {
+            wv_notice("stage goes on", "stage=%s pid=%d", c->wiring->name, (int)c->pid);
+            wv_child_enter(c, WV_STATE_READY, now, 0);
+            wv_supervisor_changed(c->supervisor);
+        }
+        return;
+    }
+    uint64_t silent = now - c->seen_ns;
+    if (silent <= HUNG_NS || c->state == WV_STATE_HUNG)
+        return;
+    if (managed || !is_starved(c, silent))
+        declare_hung(c, now);
 }

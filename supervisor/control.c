@@ -89,7 +89,10 @@ static void fill_state(struct wv_child *c, Wavry__Bus__StageState *state, char *
     snprintf(item, sizeof item, "metrics-%s", c->wiring->name);
     bool live = c->pid > 0 && wv_metrics_read(wv_vault_fd(&s->vault, item), page) == 0 &&
                 page->pid == (int32_t)c->pid;
-    snprintf(status, capacity, "%s", c->reason[0] ? c->reason : live ? page->status : "");
+    if (!live && s->mode != WV_MODE_STANDALONE)
+        wv_managed_describe(c, status, capacity);
+    else
+        snprintf(status, capacity, "%s", c->reason[0] ? c->reason : live ? page->status : "");
     state->name = (char *)c->wiring->name;
     state->state = (char *)wv_child_state_name(c);
     state->pid = (int32_t)c->pid;
@@ -114,7 +117,9 @@ static void answer_status(struct wv_supervisor *s, struct answer *a)
     own->state = (char *)(s->stopping ? "stopped" : "ready");
     own->pid = (int32_t)getpid();
     own->since_ns = s->started_ns;
-    own->confinement = (char *)(getuid() == 0 ? "root: starts stages under their own users" : "this user");
+    own->confinement = (char *)(s->mode != WV_MODE_STANDALONE ? "unit wavry-supervisor.service"
+                                : getuid() == 0               ? "root: starts stages under their own users"
+                                                              : "this user");
     if (wv_metrics_read(wv_vault_fd(&s->vault, "metrics-supervisor"), s->snapshot) == 0)
         own->restarts = s->snapshot->restarts;
     a->reply.stages = a->pointers;
@@ -158,9 +163,16 @@ static void answer_restart(struct wv_supervisor *s, struct answer *a, const char
         wv_loop_quit(s->loop, WV_SUPERVISOR_AGAIN);
     } else if (i < 0) {
         say(a, -ENOENT, NO_SUCH_STAGE, name);
-    } else {
+    } else if (s->mode == WV_MODE_STANDALONE) {
         wv_child_stop(&s->children[i], true, now);
         say(a, 0, "%s restarts", name);
+    } else {
+        int r = wv_managed_restart(&s->children[i], now);
+        if (r < 0)
+            say(a, r, "%s can't be told to restart (%s): systemctl %srestart wavry-%s does it", name,
+                strerror(-r), s->mode == WV_MODE_PERSON ? "--user " : "", name);
+        else
+            say(a, 0, "%s restarts", name);
     }
 }
 
@@ -281,6 +293,9 @@ static bool answer(struct client *c, const Wavry__Bus__ControlRequest *request, 
         answer_pages(s, a);
     } else if (!strcmp(verb, "restart")) {
         answer_restart(s, a, request->argument, now);
+    } else if (!strcmp(verb, "stop") && s->mode != WV_MODE_STANDALONE) {
+        say(a, -EPERM, "systemd runs this host: systemctl %sstop wavry-host.target",
+            s->mode == WV_MODE_PERSON ? "--user " : "");
     } else if (!strcmp(verb, "stop")) {
         say(a, 0, "the host stops");
         wv_supervisor_stop(s);

@@ -15,6 +15,8 @@
 
 static struct wv_child *child_of(struct wv_supervisor *s, const struct wv_peer *peer)
 {
+    if (s->mode != WV_MODE_STANDALONE)
+        return wv_managed_find(s, peer);
     for (size_t i = 0; i < WV_WIRING_STAGES; i++) {
         struct wv_child *c = &s->children[i];
         if (c->pid > 0 && c->pid == peer->pid && s->places.uids[i] == peer->uid)
@@ -49,7 +51,7 @@ int wv_door_say_stop(struct wv_child *c)
     Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
     m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_STOP;
     m.stop = &stop;
-    return c->granted ? send_message(c, &m, NULL, 0) : -ENOTCONN;
+    return c->granted || c->found_running ? send_message(c, &m, NULL, 0) : -ENOTCONN;
 }
 
 int wv_door_request(struct wv_child *c, uint32_t id, const char *verb, const char *text)
@@ -108,7 +110,7 @@ static size_t collect_links(const struct wv_child *c, Wavry__Bus__BusLink *links
     return n;
 }
 
-static int grant(struct wv_child *c)
+int wv_door_grant(struct wv_child *c)
 {
     enum { LINKS_MAX = 8 };
     Wavry__Bus__StageGrant m = WAVRY__BUS__STAGE_GRANT__INIT;
@@ -141,19 +143,27 @@ static int refuse(struct wv_child *c, const char *why)
     return -EPROTO;
 }
 
-/* What a stage may say: FAILED at any time, HELLO once a connection, the rest after its grant. */
+/* What a stage may say: FAILED and STOP at any time, HELLO once a connection, the rest after its grant. */
 static int handle(struct wv_child *c, const Wavry__Bus__StageMessage *m, uint64_t now)
 {
+    bool managed = c->supervisor->mode != WV_MODE_STANDALONE;
     switch (m->kind_case) {
     case WAVRY__BUS__STAGE_MESSAGE__KIND_HELLO:
-        if (c->granted || strcmp(m->hello->stage, c->wiring->name))
+        if (c->granted || c->asked_in || strcmp(m->hello->stage, c->wiring->name))
             return refuse(c, "hello of another stage, or twice");
         if (m->hello->protocol != PROTOCOL)
             return refuse(c,
                           "another version of the protocol: program and supervisor are of different builds");
-        return grant(c);
+        if (managed && !wv_managed_hello(c, m->hello->resuming, now))
+            return 0;
+        return wv_door_grant(c);
     case WAVRY__BUS__STAGE_MESSAGE__KIND_FAILED:
         wv_child_failed(c, m->failed->reason);
+        if (managed)
+            wv_managed_failed(c, now);
+        return 0;
+    case WAVRY__BUS__STAGE_MESSAGE__KIND_STOP:
+        c->leaving = true;
         return 0;
     case WAVRY__BUS__STAGE_MESSAGE__KIND_READY:
         if (!c->granted)
@@ -194,6 +204,12 @@ static int on_stage(void *userdata, uint32_t events, uint64_t now)
     return 0;
 }
 
+void wv_door_listen(struct wv_child *c, uint64_t now)
+{
+    if (c->connection >= 0)
+        (void)on_stage(c, 0, now);
+}
+
 static int on_knock(void *userdata, uint32_t events, uint64_t now)
 {
     struct wv_supervisor *s = userdata;
@@ -210,9 +226,14 @@ static int on_knock(void *userdata, uint32_t events, uint64_t now)
         return 0;
     }
     wv_door_drop(c); /* one connection a stage: the newest */
+    int r = s->mode == WV_MODE_STANDALONE ? 0 : wv_managed_arrive(c, peer.pid, now);
+    if (r < 0) { /* gone again */
+        wv_close(fd);
+        return 0;
+    }
     c->connection = fd;
     c->granted = false;
-    int r = wv_loop_add_fd(s->loop, fd, EPOLLIN, on_stage, c, &c->connection_source);
+    r = wv_loop_add_fd(s->loop, fd, EPOLLIN, on_stage, c, &c->connection_source);
     if (r < 0)
         c->connection = wv_close(fd);
     return 0;

@@ -31,7 +31,7 @@ struct command_line {
     size_t n_own_sets;
     char *made[WV_SUPERVISOR_SETS]; /* own_sets that were put together here */
     size_t n_made;
-    bool standalone, kept, print_config, help, version;
+    bool standalone, kept, print_config, check_config, help, version;
     enum wv_log_level level;
 };
 
@@ -48,6 +48,7 @@ enum {
     OPT_SET,
     OPT_LEVEL,
     OPT_PRINT,
+    OPT_CHECK,
     OPT_HELP,
     OPT_VERSION
 };
@@ -65,6 +66,7 @@ static const struct option options[] = {
     {"set", required_argument, NULL, OPT_SET},
     {"log-level", required_argument, NULL, OPT_LEVEL},
     {"print-config", no_argument, NULL, OPT_PRINT},
+    {"check-config", no_argument, NULL, OPT_CHECK},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
@@ -73,7 +75,8 @@ static const struct option options[] = {
 static void print_help(const struct wv_config *config)
 {
     printf("wavry-supervisor: starts a Wavry host, keeps it running, hands each part what it needs.\n\n"
-           "  --standalone           start and confine the stages here (containers, tests, a first try)\n"
+           "  --standalone           start and confine the stages here (containers, tests, a first try);\n"
+           "                         without it, systemd starts this program and them (wavry-host.target)\n"
            "  --port N               UDP port (default 4820); short for --set supervisor.port=N\n"
            "  --listen ADDR:PORT     one address only; short for --set supervisor.listen=...\n"
            "  --display :N           X display to share (default $DISPLAY)\n"
@@ -84,6 +87,7 @@ static void print_help(const struct wv_config *config)
            "  --config FILE          read FILE after the default files; may be repeated\n"
            "  --set STAGE.KEY=VALUE  set one key of a stage, or of \"supervisor\"\n"
            "  --log-level LEVEL      error, warning, notice, info (default) or debug\n"
+           "  --check-config         exit 0 when the configuration is right, else say what is wrong\n"
            "  --print-config, --help, --version\n\n");
     wv_config_print_help(config, stdout);
 }
@@ -182,6 +186,9 @@ static int take_option(struct command_line *c, int option)
     case OPT_PRINT:
         c->print_config = true;
         return 0;
+    case OPT_CHECK:
+        c->check_config = true;
+        return 0;
     case OPT_HELP:
         c->help = true;
         return 0;
@@ -265,8 +272,19 @@ static int run(struct command_line *c, struct wv_config *config, int argc, char 
         wv_config_print(config, stdout);
         return EX_OK;
     }
-    if (!c->standalone) {
-        fprintf(stderr, "wavry-supervisor: give --standalone to start a host from here; see --help\n");
+    if (c->check_config)
+        return EX_OK;
+    c->options.managed = !c->standalone;
+    if (!c->standalone && !getenv("NOTIFY_SOCKET")) {
+        fprintf(stderr,
+                "wavry-supervisor: give --standalone to start a host from here, or let systemd start one "
+                "(systemctl start wavry-host.target); see --help\n");
+        return EX_USAGE;
+    }
+    if (!c->standalone && (c->options.n_sets || c->options.display)) {
+        fprintf(stderr,
+                "wavry-supervisor: without --standalone stages are started by systemd; write what concerns "
+                "them into /etc/wavry/host.conf\n");
         return EX_USAGE;
     }
     /* A descriptor for every client and ring, whatever the shell's habit is. */
@@ -277,8 +295,9 @@ static int run(struct command_line *c, struct wv_config *config, int argc, char 
     }
     signal(SIGPIPE, SIG_IGN);
     /* Two processes of one program: ps tells them apart. */
-    (void)prctl(PR_SET_NAME, c->kept ? "wavry-superviso" : "wavry-keeper", 0, 0, 0);
-    return c->kept ? wv_supervisor_run(&c->options, config) : keep(c, argc, argv);
+    bool proper = c->kept || !c->standalone;
+    (void)prctl(PR_SET_NAME, proper ? "wavry-superviso" : "wavry-keeper", 0, 0, 0);
+    return proper ? wv_supervisor_run(&c->options, config) : keep(c, argc, argv);
 }
 
 static int live(struct command_line *c, int argc, char **argv)
@@ -290,7 +309,7 @@ static int live(struct command_line *c, int argc, char **argv)
         printf("wavry-supervisor %s\n", WAVRY_VERSION);
         return EX_OK;
     }
-    wv_log_init(c->kept ? "supervisor" : "keeper", c->level);
+    wv_log_init(c->standalone && !c->kept ? "keeper" : "supervisor", c->level);
     if (wv_config_new(&config, "supervisor", config_table, WV_ARRAY_SIZE(config_table)) < 0)
         return EX_OSERR;
     int code = run(c, config, argc, argv);

@@ -172,6 +172,44 @@ void wv_places_choose_users(struct wv_places *p, uint32_t uid_base)
                   (unsigned)uid_base);
 }
 
+int wv_places_find_users(struct wv_places *p, bool system)
+{
+    p->separate = system;
+    for (size_t i = 0; i < WV_WIRING_STAGES; i++) {
+        const struct passwd *user = system ? getpwnam(wv_wiring_stages[i].user) : NULL;
+        if (system && !user) {
+            wv_error("a stage's user is missing: run systemd-sysusers", "user=%s", wv_wiring_stages[i].user);
+            return -ENOENT;
+        }
+        p->named[i] = user != NULL;
+        p->uids[i] = user ? user->pw_uid : getuid();
+        p->gids[i] = user ? user->pw_gid : getgid();
+    }
+    return 0;
+}
+
+int wv_places_check(const struct wv_places *p)
+{
+    for (size_t i = 0; i < wv_wiring_n_links; i++) {
+        const struct wv_wiring_link *link = &wv_wiring_links[i];
+        char path[160];
+        struct stat st;
+        wv_places_link_path(p, link, path, sizeof path);
+        *strrchr(path, '/') = 0;
+        int r = lstat(path, &st) < 0 ? -errno : 0;
+        if (r == 0 && (!S_ISDIR(st.st_mode) || (st.st_mode & 07777) != 02750 ||
+                       st.st_uid != p->uids[wv_wiring_find(link->binder)] ||
+                       st.st_gid != p->gids[wv_wiring_find(link->connector)]))
+            r = -EPERM;
+        if (r < 0) {
+            wv_error("a bus folder is not as it has to be: run systemd-tmpfiles --create wavry.conf",
+                     "path=%s error=\"%s\"", path, strerror(-r));
+            return r;
+        }
+    }
+    return 0;
+}
+
 static int make_owned(const struct wv_places *p, const char *path, size_t owner, size_t group, mode_t mode)
 {
     if (mkdir(path, 0700) < 0 && errno != EEXIST)

@@ -20,6 +20,12 @@ struct wv_places {
 int wv_places_init(struct wv_places *p, const char *runtime, const char *state, bool *ret_created);
 /* Chooses the users: those of the machine, else UID_BASE + index. */
 void wv_places_choose_users(struct wv_places *p, uint32_t uid_base);
+/* The users of a host whose stages systemd starts: SYSTEM, each its own, all of whom must exist; else us.
+ * Returns 0 or -ENOENT, logged. */
+int wv_places_find_users(struct wv_places *p, bool system);
+/* Whether the folders are there that tmpfiles.d makes for a host of systemd's, each for its two stages only.
+ * Returns 0 or a negative errno, logged. */
+int wv_places_check(const struct wv_places *p);
 /* Folders of the bus links, the stages' homes and state, each for those only who have to get in. Returns 0 or
  * a negative errno, logged. */
 int wv_places_make(const struct wv_places *p);

@@ -4,6 +4,7 @@
 #include "lib/base/util.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <systemd/sd-daemon.h>
 
 #define WATCH_NS      (250 * WV_NS_PER_MS)
+#define OWN_USER      "wavry-supervisor"
 #define STOP_LIMIT_NS (2500 * WV_NS_PER_MS)
 
 static const struct wv_metric metrics[WV_SUP_N_METRICS] = {
@@ -60,6 +62,12 @@ void wv_supervisor_stop(struct wv_supervisor *s)
     if (s->stopping)
         return;
     s->stopping = true;
+    if (s->mode != WV_MODE_STANDALONE) { /* stages have their own units, and go on when we only start again */
+        sd_notify(0, "STOPPING=1\nSTATUS=stopping");
+        wv_metrics_status(s->metrics, "stopping");
+        wv_loop_quit(s->loop, EX_OK);
+        return;
+    }
     wv_notice("stopping", "runtime_dir=%s", s->places.runtime);
     sd_notify(0, "STOPPING=1");
     wv_metrics_status(s->metrics, "stopping");
@@ -75,13 +83,34 @@ static int on_stop_signal(void *userdata, int signal, uint64_t now)
     return 0;
 }
 
-static void announce(struct wv_supervisor *s, size_t ready)
+/* A changed configuration is read by starting again, which no stage notices. */
+static int on_reload_signal(void *userdata, int signal, uint64_t now)
+{
+    struct wv_supervisor *s = userdata;
+    wv_notice("asked to read the configuration again", "runtime_dir=%s", s->places.runtime);
+    wv_loop_quit(s->loop, WV_SUPERVISOR_AGAIN);
+    return 0;
+}
+
+/* "4 of 5 stages ready on *:4820; encoder: failed". */
+static void say_status(struct wv_supervisor *s, size_t ready)
 {
     char text[160];
-    snprintf(text, sizeof text, "%zu of %d stages ready", ready, WV_WIRING_STAGES);
+    size_t used = (size_t)snprintf(text, sizeof text, "%zu of %d stages ready", ready, WV_WIRING_STAGES);
+    if (s->mode != WV_MODE_STANDALONE)
+        used += (size_t)snprintf(text + used, sizeof text - used, " on %s", s->vault.address);
+    for (size_t i = 0; s->announced && i < WV_WIRING_STAGES && used < sizeof text; i++)
+        if (s->children[i].state != WV_STATE_READY)
+            used += (size_t)snprintf(text + used, sizeof text - used, "; %s: %s", s->children[i].wiring->name,
+                                     wv_child_state_name(&s->children[i]));
     wv_metrics_status(s->metrics, text);
+    sd_notifyf(0, "STATUS=%s", text);
+}
+
+static void announce(struct wv_supervisor *s, size_t ready)
+{
     s->announced = true;
-    sd_notifyf(0, "READY=1\nSTATUS=%s", text);
+    sd_notify(0, "READY=1");
     wv_notice(ready == WV_WIRING_STAGES ? "host is up" : "host is up, but not whole: see wavryctl status",
               "address=%s host_key=%s runtime_dir=%s", s->vault.address,
               s->host_key[0] ? s->host_key : "unknown", s->places.runtime);
@@ -115,11 +144,8 @@ void wv_supervisor_changed(struct wv_supervisor *s)
     bool key = s->host_key[0] || s->children[identity].state != WV_STATE_READY || s->key_asked_in_vain;
     if (!s->announced && settled == WV_WIRING_STAGES && key)
         announce(s, ready);
-    if (s->announced) {
-        char text[64];
-        snprintf(text, sizeof text, "%zu of %d stages ready", ready, WV_WIRING_STAGES);
-        wv_metrics_status(s->metrics, text);
-    }
+    if (s->announced || s->mode != WV_MODE_STANDALONE)
+        say_status(s, ready);
 }
 
 /* Where the stages' programs are: beside our own. */
@@ -143,8 +169,11 @@ static int open_vault(struct wv_supervisor *s)
 {
     struct wv_vault_plan plan = {.listen = wv_config_string(s->config, "listen"),
                                  .port = (uint16_t)wv_config_int(s->config, "port"),
-                                 .uids = s->places.separate ? s->places.uids : NULL,
-                                 .gids = s->places.gids};
+                                 /* Without privilege all memory stays ours: nobody else can open it anew. */
+                                 .uids = s->places.separate && s->mode == WV_MODE_STANDALONE ? s->places.uids
+                                                                                             : NULL,
+                                 .gids = s->places.gids,
+                                 .socket_given = s->mode != WV_MODE_STANDALONE};
     int r = wv_vault_open(&s->vault, &plan);
     if (r < 0)
         return r;
@@ -159,6 +188,8 @@ static int make_loop(struct wv_supervisor *s)
         r = wv_loop_add_signal(s->loop, SIGTERM, on_stop_signal, s);
     if (r == 0)
         r = wv_loop_add_signal(s->loop, SIGINT, on_stop_signal, s);
+    if (r == 0 && s->mode != WV_MODE_STANDALONE)
+        r = wv_loop_add_signal(s->loop, SIGHUP, on_reload_signal, s);
     if (r == 0)
         r = wv_loop_add_timer(s->loop, on_watch, s, &s->watch_timer);
     if (r == 0)
@@ -171,6 +202,10 @@ static int make_loop(struct wv_supervisor *s)
 /* Stages that an earlier supervisor started go on, unless they hold descriptors that are no longer ours. */
 static void begin_stages(struct wv_supervisor *s)
 {
+    if (s->mode != WV_MODE_STANDALONE) {
+        sd_notify(0, "READY=1"); /* theirs wait for this; they knock when systemd has started them */
+        return;
+    }
     for (size_t i = 0; i < WV_WIRING_STAGES; i++) {
         struct wv_child *c = &s->children[i];
         uint64_t now = wv_now_ns();
@@ -181,7 +216,7 @@ static void begin_stages(struct wv_supervisor *s)
             continue;
         }
         wv_child_adopt(c, s->vault.pids[i], pidfd, now);
-        if (s->vault.fresh) {
+        if (s->vault.stale[i]) {
             c->restart_asked = true;
             wv_child_kill(c);
         }
@@ -195,7 +230,7 @@ static int open_all(struct wv_supervisor *s)
     if (r == 0)
         r = open_vault(s);
     if (r == 0)
-        r = wv_places_make(&s->places);
+        r = s->mode == WV_MODE_SYSTEM ? wv_places_check(&s->places) : wv_places_make(&s->places);
     if (r == 0)
         r = make_loop(s);
     if (r == 0)
@@ -214,21 +249,54 @@ static void close_all(struct wv_supervisor *s)
         wv_close(s->children[i].pidfd);
     wv_vault_close(&s->vault);
     free(s->snapshot);
+    wv_close(s->lock_fd);
+}
+
+/* Who starts the stages, and under which users. */
+static int choose_mode(struct wv_supervisor *s)
+{
+    if (!s->options->managed) {
+        wv_places_choose_users(&s->places, (uint32_t)wv_config_int(s->config, "uid_base"));
+        return 0;
+    }
+    const struct passwd *own = getpwnam(OWN_USER);
+    bool system = own && own->pw_uid == getuid();
+    if (!system && getuid() == 0) {
+        wv_error("without --standalone root has no place here: the unit runs this program as its own user",
+                 "user=%s", OWN_USER);
+        return -EPERM;
+    }
+    s->mode = system ? WV_MODE_SYSTEM : WV_MODE_PERSON;
+    int r = wv_places_find_users(&s->places, system);
+    if (r < 0)
+        return r;
+    s->lock_fd = wv_places_lock(&s->places);
+    return WV_MIN(s->lock_fd, 0);
+}
+
+static int exit_code_of(int r)
+{
+    return r >= 0                                                      ? r
+           : r == -EADDRINUSE || r == -EADDRNOTAVAIL || r == -ENOTCONN ? EX_UNAVAILABLE
+           : r == -EINVAL                                              ? EX_CONFIG
+           : r == -EACCES || r == -EPERM || r == -EWOULDBLOCK          ? EX_NOPERM
+                                                                       : EX_OSERR;
 }
 
 int wv_supervisor_run(const struct wv_supervisor_options *options, struct wv_config *config)
 {
     struct wv_supervisor s = {
-        .options = options, .config = config, .listen_fd = -1, .started_ns = wv_now_ns()};
+        .options = options, .config = config, .listen_fd = -1, .lock_fd = -1, .started_ns = wv_now_ns()};
     bool created;
     for (size_t i = 0; i < WV_WIRING_STAGES; i++)
         s.children[i] = (struct wv_child){.pidfd = -1, .connection = -1};
     if (wv_places_init(&s.places, options->runtime, options->state, &created) < 0)
         return EX_CANTCREAT;
-    wv_places_choose_users(&s.places, (uint32_t)wv_config_int(config, "uid_base"));
     memset(s.vault.fds, 0xff, sizeof s.vault.fds); /* -1 */
     memset(s.vault.pidfds, 0xff, sizeof s.vault.pidfds);
-    int r = open_all(&s);
+    int r = choose_mode(&s);
+    if (r == 0)
+        r = open_all(&s);
     if (r == 0) {
         s.next_watch_ns = wv_now_ns() + WATCH_NS;
         wv_loop_timer_at(s.watch_timer, s.next_watch_ns);
@@ -239,9 +307,5 @@ int wv_supervisor_run(const struct wv_supervisor_options *options, struct wv_con
     close_all(&s);
     if (r < 0)
         wv_error("the supervisor can't go on", "error=\"%s\"", strerror(-r));
-    return r >= 0                                    ? r
-           : r == -EADDRINUSE || r == -EADDRNOTAVAIL ? EX_UNAVAILABLE
-           : r == -EINVAL                            ? EX_CONFIG
-           : r == -EACCES || r == -EPERM             ? EX_NOPERM
-                                                     : EX_OSERR;
+    return exit_code_of(r);
 }

@@ -25,6 +25,13 @@ enum wv_stage_state {
     WV_STATE_BACKING_OFF,
 };
 
+/* Who starts the stages. */
+enum wv_supervisor_mode {
+    WV_MODE_STANDALONE, /* we do, as our children */
+    WV_MODE_SYSTEM,     /* systemd, each from its unit and under its user; we have no privilege at all */
+    WV_MODE_PERSON,     /* a person's systemd: everybody has one user, the unit tells who is who */
+};
+
 struct wv_supervisor;
 
 struct wv_child {
@@ -39,6 +46,10 @@ struct wv_child {
     int connection;
     struct wv_loop_source *connection_source;
     bool granted;
+    bool found_running; /* by a supervisor that came after it */
+    bool asked_in;      /* by systemd's hand: it said hello and is waiting for the end of its pause */
+    bool leaving;       /* told to stop by somebody: its end is no failure */
+    bool counted;       /* its failure is counted already, by its own word */
     uint64_t since_ns, started_ns, retry_at_ns;
     uint64_t heartbeat_ns, seen_ns; /* the last heartbeat, and when we saw it change */
     uint64_t starved_ticks;         /* CPU time at that moment */
@@ -54,12 +65,15 @@ struct wv_supervisor_options {
     size_t n_sets;
     const char *display;
     const char *log_level;
+    bool managed; /* by systemd: not standalone */
 };
 
 struct wv_control; /* control.h */
 
 struct wv_supervisor {
     const struct wv_supervisor_options *options;
+    enum wv_supervisor_mode mode;
+    int lock_fd; /* of the runtime folder; standalone the keeper holds it */
     struct wv_config *config;
     struct wv_loop *loop;
     struct wv_places places;
@@ -106,6 +120,28 @@ void wv_child_failed(struct wv_child *c, const char *reason);
 void wv_child_watch(struct wv_child *c, uint64_t now, uint64_t late_ns);
 const char *wv_child_state_name(const struct wv_child *c);
 
+/* Shared by the two ways to run. */
+void wv_child_enter(struct wv_child *c, enum wv_stage_state state, uint64_t now, uint64_t limit_ns);
+uint64_t wv_child_retry_delay(struct wv_child *c, uint64_t now);
+void wv_child_forget_process(struct wv_child *c);
+
+/* ---- managed.c: stages that systemd starts ---- */
+
+/* Which stage knocks, by the kernel's word on who it is; NULL: none of ours. */
+struct wv_child *wv_managed_find(struct wv_supervisor *s, const struct wv_peer *peer);
+/* A process of the stage has knocked: it is the stage from here on. Returns 0 or a negative errno. */
+int wv_managed_arrive(struct wv_child *c, pid_t pid, uint64_t now);
+/* It said hello. Returns whether it is to be granted now; else it waits for the end of its pause, or was told
+ * to stop. */
+bool wv_managed_hello(struct wv_child *c, bool resuming, uint64_t now);
+/* It said why it can't work, and waits for us to let it go. */
+void wv_managed_failed(struct wv_child *c, uint64_t now);
+/* Returns 0 or a negative errno: systemd has not started it. */
+int wv_managed_restart(struct wv_child *c, uint64_t now);
+void wv_managed_timer(struct wv_child *c, uint64_t now);
+/* What a person is told about a stage that doesn't run. */
+void wv_managed_describe(struct wv_child *c, char *ret, size_t capacity);
+
 /* ---- launch.c: how its process comes to be ---- */
 int wv_launch(struct wv_child *c, pid_t *ret_pid, int *ret_pidfd);
 
@@ -116,6 +152,9 @@ void wv_door_drop(struct wv_child *c);
 /* Returns 0 or a negative errno: nobody is there. */
 int wv_door_request(struct wv_child *c, uint32_t id, const char *verb, const char *text);
 int wv_door_say_stop(struct wv_child *c);
+int wv_door_grant(struct wv_child *c);
+/* Takes what the stage has said so far: before its end is judged. */
+void wv_door_listen(struct wv_child *c, uint64_t now);
 
 /* ---- control.c: control.sock ---- */
 int wv_control_open(struct wv_supervisor *s);

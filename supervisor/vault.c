@@ -4,6 +4,7 @@
 #include "lib/base/util.h"
 #include "lib/ipc/au_ring.h"
 #include "lib/ipc/input_page.h"
+#include "lib/ipc/memfd.h"
 #include "lib/ipc/metrics.h"
 #include "lib/ipc/ring.h"
 #include "lib/ipc/session_page.h"
@@ -108,6 +109,8 @@ static bool fits(struct wv_vault *v, const struct wv_vault_item *item, int fd)
     }
     case WV_VAULT_METRICS:
         return is_sealed_memory(fd, WV_METRICS_PAGE_BYTES);
+    case WV_VAULT_SESSION_VAULT:
+        return is_sealed_memory(fd, WV_SESSION_VAULT_BYTES);
     default:
         return is_sealed_memory(fd, 0);
     }
@@ -127,12 +130,25 @@ static void take_pidfd(struct wv_vault *v, const char *stage, int fd)
     v->pids[i] = pid;
 }
 
+/* The place of a descriptor called NAME. A socket unit gives all that it opens one name: the second and third
+ * "uinput" are the next devices. */
+static int place_of(const struct wv_vault *v, const char *name)
+{
+    int i = find_item(name);
+    if (i < 0 || wv_vault_items[i].kind != WV_VAULT_UINPUT)
+        return i;
+    while (v->fds[i] >= 0 && (size_t)i + 1 < wv_vault_n_items &&
+           wv_vault_items[i + 1].kind == WV_VAULT_UINPUT)
+        i++;
+    return i;
+}
+
 static void take_kept(struct wv_vault *v)
 {
     char **names = NULL;
     int n = sd_listen_fds_with_names(1, &names);
     for (int k = 0; k < n; k++) {
-        int fd = SD_LISTEN_FDS_START + k, i = find_item(names[k]);
+        int fd = SD_LISTEN_FDS_START + k, i = place_of(v, names[k]);
         if (!strncmp(names[k], PID_PREFIX, strlen(PID_PREFIX))) {
             take_pidfd(v, names[k] + strlen(PID_PREFIX), fd);
         } else if (i >= 0 && v->fds[i] < 0 && fits(v, &wv_vault_items[i], fd)) {
@@ -181,10 +197,19 @@ static int make_item(struct wv_vault *v, size_t i, const struct wv_vault_plan *p
     case WV_VAULT_SESSION_PAGE:
         r = wv_session_page_create(&fd);
         break;
+    case WV_VAULT_SESSION_VAULT:
+        r = wv_memfd_create("wavry-session-vault", WV_SESSION_VAULT_BYTES, &fd);
+        break;
     case WV_VAULT_METRICS:
         r = wv_metrics_create_page(&fd);
         break;
     case WV_VAULT_UDP:
+        if (plan->socket_given) {
+            wv_error("systemd handed over no UDP socket: start wavry-supervisor.socket, or the whole "
+                     "wavry-host.target",
+                     "name=%s", wv_vault_items[i].name);
+            return -ENOTCONN;
+        }
         fd = wv_udp_bind(plan->listen, plan->port, v->address, sizeof v->address);
         r = fd < 0 ? fd : 0;
         break;
@@ -233,10 +258,17 @@ static int make_missing(struct wv_vault *v, const struct wv_vault_plan *plan, bo
     return 0;
 }
 
+static void note_stale(struct wv_vault *v, const char *item)
+{
+    for (size_t i = 0; i < WV_WIRING_STAGES; i++)
+        for (const struct wv_wiring_fd *f = wv_wiring_stages[i].fds; f->name; f++)
+            v->stale[i] = v->stale[i] || !strcmp(f->item, item);
+}
+
 int wv_vault_open(struct wv_vault *v, const struct wv_vault_plan *plan)
 {
     bool made[WV_VAULT_MAX] = {false};
-    *v = (struct wv_vault){.fresh = false};
+    *v = (struct wv_vault){.address = ""};
     for (size_t i = 0; i < WV_VAULT_MAX; i++)
         v->fds[i] = -1;
     for (size_t i = 0; i < WV_WIRING_STAGES; i++)
@@ -246,7 +278,8 @@ int wv_vault_open(struct wv_vault *v, const struct wv_vault_plan *plan)
     for (size_t i = 0; r == 0 && i < wv_vault_n_items; i++) {
         if (!made[i])
             continue;
-        v->fresh = v->fresh || wv_vault_items[i].kind != WV_VAULT_UINPUT;
+        if (wv_vault_items[i].kind != WV_VAULT_UINPUT)
+            note_stale(v, wv_vault_items[i].name);
         if (is_memory(wv_vault_items[i].kind))
             r = give_to_writer(v->fds[i], &wv_vault_items[i], plan);
         forget(wv_vault_items[i].name);

@@ -7,14 +7,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define WV_VAULT_MAX 64
+#define WV_VAULT_MAX           64
+#define WV_SESSION_VAULT_BYTES (1u << 20)
 
 struct wv_vault {
     int fds[WV_VAULT_MAX];        /* by index of wv_vault_items; -1 */
     int pidfds[WV_WIRING_STAGES]; /* of stages that ran when the supervisor went away; -1 */
     pid_t pids[WV_WIRING_STAGES];
-    bool fresh;       /* something had to be made anew: stages that run hold the wrong descriptors */
-    char address[64]; /* of the UDP socket, as a person writes it */
+    bool stale[WV_WIRING_STAGES]; /* something of this stage's had to be made anew: a process of it that runs
+                                     holds the wrong descriptors */
+    char address[64];             /* of the UDP socket, as a person writes it */
 };
 
 struct wv_vault_plan {
@@ -22,6 +24,7 @@ struct wv_vault_plan {
     uint16_t port;
     const uid_t *uids; /* by stage; NULL: as we are */
     const gid_t *gids;
+    bool socket_given; /* the service manager opens the UDP socket; it is never made here */
 };
 
 /* Takes what the service manager kept (each checked as foreign), makes what is missing and parks it. Returns

@@ -14,6 +14,7 @@ const struct wv_vault_item wv_vault_items[] = {
     {"au-event", WV_VAULT_EVENT, NULL},
     {"input-page", WV_VAULT_INPUT_PAGE, "input"},
     {"session-page", WV_VAULT_SESSION_PAGE, "transport"},
+    {"session-vault", WV_VAULT_SESSION_VAULT, "transport"},
     {"udp", WV_VAULT_UDP, NULL},
     {"uinput", WV_VAULT_UINPUT, NULL}, /* one a device: keyboard, tablet, mouse */
     {"uinput-tablet", WV_VAULT_UINPUT, NULL},
@@ -37,7 +38,8 @@ const struct wv_wiring_stage wv_wiring_stages[WV_WIRING_STAGES] = {
              {"au-entries", "au-entries", true},
              {"au-reader", "au-reader", false},
              {"au-event", "au-event", false},
-             {"session-page", "session-page", false}}},
+             {"session-page", "session-page", false},
+             {"session-vault", "session-vault", false}}},
     {.name = "identity",
      .program = "wavry-identity",
      .user = "wavry-identity",

@@ -15,6 +15,7 @@ enum wv_vault_kind {
     WV_VAULT_EVENT,
     WV_VAULT_INPUT_PAGE,
     WV_VAULT_SESSION_PAGE,
+    WV_VAULT_SESSION_VAULT, /* what transport must remember to go on with its sessions */
     WV_VAULT_METRICS,
     WV_VAULT_UDP,
     WV_VAULT_UINPUT, /* only where the machine has it */

@@ -64,6 +64,9 @@ struct wv_metrics_snapshot {
 /* Copies a page. Returns 0, -EBADMSG (not a page, or not yet laid out), negative errno. The snapshot is
  * large: allocate it. */
 int wv_metrics_read(int page_fd, struct wv_metrics_snapshot *ret);
+/* Only who writes the page and when it last said that it lives: one system call, nothing mapped. Both are 0
+ * until the page is laid out. Returns 0, -EBADMSG (not a page), negative errno. */
+int wv_metrics_read_heartbeat(int page_fd, int32_t *ret_pid, uint64_t *ret_heartbeat_ns);
 /* The same of a page that this process writes itself (also private memory). Returns 0, -EBADMSG. */
 int wv_metrics_read_own(const struct wv_metrics *m, struct wv_metrics_snapshot *ret);
 const struct wv_metric_value *wv_metrics_find(const struct wv_metrics_snapshot *s, const char *name);

@@ -7,8 +7,10 @@
 #include "lib/ipc/text.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define READ_TRIES 8
 
@@ -160,4 +162,25 @@ int wv_metrics_read(int page_fd, struct wv_metrics_snapshot *ret)
     r = metrics_read_page(memory, ret);
     munmap(memory, WV_METRICS_PAGE_BYTES);
     return r;
+}
+
+int wv_metrics_read_heartbeat(int page_fd, int32_t *ret_pid, uint64_t *ret_heartbeat_ns)
+{
+    enum { HEAD = offsetof(struct metrics_page, heartbeat_ns) + sizeof(uint64_t) };
+    _Alignas(struct metrics_page) uint8_t head[HEAD];
+    uint64_t magic;
+    ssize_t n = pread(page_fd, head, sizeof(head), 0);
+    if (n < 0)
+        return -errno;
+    if ((size_t)n != sizeof(head))
+        return -EBADMSG;
+    memcpy(&magic, head + offsetof(struct metrics_page, magic), sizeof(magic));
+    if (magic != METRICS_MAGIC) {
+        *ret_pid = 0;
+        *ret_heartbeat_ns = 0;
+        return magic == 0 ? 0 : -EBADMSG;
+    }
+    memcpy(ret_pid, head + offsetof(struct metrics_page, pid), sizeof(*ret_pid));
+    memcpy(ret_heartbeat_ns, head + offsetof(struct metrics_page, heartbeat_ns), sizeof(*ret_heartbeat_ns));
+    return 0;
 }

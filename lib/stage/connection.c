@@ -8,13 +8,17 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #define JOIN_TIMEOUT_MS 5000
-#define RECONNECT_NS    (100 * WV_NS_PER_MS)
-#define ORPHAN_NS       (60 * WV_NS_PER_S) /* nobody will come back for us; nothing may be left behind */
-#define REPLY_BYTES     32768
+/* The supervisor makes a stage that keeps failing wait for up to 5 s. */
+#define MANAGED_TIMEOUT_MS 8000
+#define ALONE_TIMEOUT_MS   1000
+#define RECONNECT_NS       (100 * WV_NS_PER_MS)
+#define ORPHAN_NS          (60 * WV_NS_PER_S) /* nobody will come back for us; nothing may be left behind */
+#define REPLY_BYTES        32768
 
 static int send_message(struct wv_stage *s, Wavry__Bus__StageMessage *m)
 {
@@ -27,6 +31,7 @@ static int say_hello(struct wv_stage *s)
     Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
     hello.stage = (char *)s->definition->name;
     hello.protocol = WV_STAGE_PROTOCOL;
+    hello.resuming = s->granted;
     m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_HELLO;
     m.hello = &hello;
     return send_message(s, &m);
@@ -52,6 +57,40 @@ void wv_stage_say_failed(struct wv_stage *s, const char *reason, int exit_code)
     (void)send_message(s, &m);
 }
 
+void wv_stage_say_leaving(struct wv_stage *s)
+{
+    Wavry__Bus__StageStop stop = WAVRY__BUS__STAGE_STOP__INIT;
+    Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
+    m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_STOP;
+    m.stop = &stop;
+    (void)send_message(s, &m);
+}
+
+/* Started from a unit of its own, not by the supervisor. */
+static bool is_managed(void)
+{
+    return getenv("NOTIFY_SOCKET") != NULL;
+}
+
+static int patience_ms(void)
+{
+    return is_managed() ? MANAGED_TIMEOUT_MS : JOIN_TIMEOUT_MS;
+}
+
+void wv_stage_linger(struct wv_stage *s)
+{
+    if (!is_managed())
+        return;
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGHUP);
+    (void)sigprocmask(SIG_UNBLOCK, &stop, NULL);
+    /* Nothing comes any more but the end. */
+    struct pollfd p = {.fd = s->connection, .events = POLLRDHUP};
+    (void)poll(&p, 1, s->connection < 0 ? ALONE_TIMEOUT_MS : MANAGED_TIMEOUT_MS);
+}
+
 static void free_message(Wavry__Bus__StageMessage *m)
 {
     protobuf_c_message_free_unpacked(&m->base, NULL);
@@ -72,7 +111,7 @@ static int receive_until(struct wv_stage *s, Wavry__Bus__StageMessage **ret, int
 {
     for (;;) {
         struct pollfd p = {.fd = s->connection, .events = POLLIN};
-        int n = poll(&p, 1, JOIN_TIMEOUT_MS);
+        int n = poll(&p, 1, patience_ms());
         if (n < 0 && errno != EINTR)
             return -errno;
         if (n == 0)
@@ -103,7 +142,10 @@ static int take_grant(struct wv_stage *s, const Wavry__Bus__StageMessage *m, con
 static int connect_patiently(const char *path)
 {
     int fd = wv_seqpacket_connect(path);
-    for (unsigned waited = 0; fd == -EAGAIN && waited < JOIN_TIMEOUT_MS; waited += 10) {
+    bool comes = is_managed(); /* a supervisor that is just starting again will be there in a moment */
+    for (int waited = 0; waited < patience_ms(); waited += 10) {
+        if (fd != -EAGAIN && !(comes && (fd == -ENOENT || fd == -ECONNREFUSED)))
+            break;
         (void)poll(NULL, 0, 10);
         fd = wv_seqpacket_connect(path);
     }
@@ -134,6 +176,8 @@ int wv_stage_join(struct wv_stage *s, Wavry__Bus__StageGrant **ret_grant,
                  r == WV_MESSAGE_CLOSED ? "refused: not the process it started" : strerror(-r));
         if (m)
             free_message(m);
+        if (r == WV_MESSAGE_CLOSED)
+            s->connection = wv_close(s->connection);
         return r == WV_MESSAGE_CLOSED ? -EACCES : r;
     }
     s->granted = true;

@@ -49,6 +49,11 @@ int wv_stage_watch_supervisor(struct wv_stage *s);
 void wv_stage_say_ready(struct wv_stage *s);
 /* Tells the supervisor why this process is about to exit. */
 void wv_stage_say_failed(struct wv_stage *s, const char *reason, int exit_code);
+/* Tells the supervisor that somebody else asked this process to stop: its end is no failure. */
+void wv_stage_say_leaving(struct wv_stage *s);
+/* After a failure, where a service manager would start this stage again at once: waits until the supervisor,
+ * who knows how often it has failed, lets go of the connection. Bounded; SIGTERM ends it. */
+void wv_stage_linger(struct wv_stage *s);
 void wv_stage_leave(struct wv_stage *s);
 /* Asked to stop, by SIGTERM or by the supervisor. */
 void wv_stage_drain(struct wv_stage *s);

@@ -14,6 +14,7 @@ enum {
     OPT_CONFIG_FD,
     OPT_SET,
     OPT_PRINT,
+    OPT_CHECK,
     OPT_HELP,
     OPT_VERSION,
     OPT_LEVEL
@@ -25,6 +26,7 @@ static const struct option options[] = {
     {"config-fd", required_argument, NULL, OPT_CONFIG_FD},
     {"set", required_argument, NULL, OPT_SET},
     {"print-config", no_argument, NULL, OPT_PRINT},
+    {"check-config", no_argument, NULL, OPT_CHECK},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {"log-level", required_argument, NULL, OPT_LEVEL},
@@ -66,6 +68,9 @@ static int take_option(struct wv_stage_options *o, const char *name, int option)
         return 0;
     case OPT_PRINT:
         o->print_config = true;
+        return 0;
+    case OPT_CHECK:
+        o->check_config = true;
         return 0;
     case OPT_HELP:
         o->help = true;
@@ -159,6 +164,7 @@ void wv_stage_options_help(const struct wv_stage_definition *definition, const s
            "  --config FILE        read FILE after /etc/wavry/host.conf; may be repeated\n"
            "  --set KEY=VALUE      set one key of the group [%s]; wins over files\n"
            "  --print-config       show the effective values and where each comes from\n"
+           "  --check-config       exit 0 when the configuration is right, else say what is wrong\n"
            "  --log-level LEVEL    error, warning, notice, info (default) or debug\n"
            "  --help, --version\n\n",
            definition->name, definition->summary, definition->name);

@@ -4,7 +4,7 @@
 #include "lib/base/log.h"
 #include "lib/stage/stage.h"
 
-#define WV_CONFIG_GROUPS "supervisor|capture|encoder|transport|input|identity|client"
+#define WV_CONFIG_GROUPS "supervisor|capture|encoder|transport|input|identity|client|metrics"
 
 #define WV_STAGE_OPTIONS_MAX 64
 
@@ -17,7 +17,7 @@ struct wv_stage_options {
     const char *sets[WV_STAGE_OPTIONS_MAX];
     size_t n_sets;
     enum wv_log_level level;
-    bool print_config, help, version;
+    bool print_config, check_config, help, version;
 };
 
 /* Returns 0 or -EINVAL, having said on stderr what is wrong. */

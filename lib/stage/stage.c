@@ -103,6 +103,7 @@ void wv_stage_drain(struct wv_stage *s)
 
 static int on_stop_signal(void *userdata, int signal, uint64_t now)
 {
+    wv_stage_say_leaving(userdata);
     wv_stage_drain(userdata);
     return 0;
 }
@@ -146,6 +147,8 @@ static int make_loop(struct wv_stage *s)
         r = wv_loop_add_signal(s->loop, SIGTERM, on_stop_signal, s);
     if (r == 0)
         r = wv_loop_add_signal(s->loop, SIGINT, on_stop_signal, s);
+    if (r == 0) /* a changed configuration is read by the process that comes after this one */
+        r = wv_loop_add_signal(s->loop, SIGHUP, on_stop_signal, s);
     if (r == 0)
         r = wv_loop_add_timer(s->loop, on_heartbeat, s, &s->heartbeat_timer);
     if (r == 0)
@@ -302,6 +305,7 @@ static int fail(struct wv_stage *s, const char *when, int error)
     wv_error("stage failed", "when=\"%s\" error=\"%s\" exit_code=%d status=\"%s\"", when, strerror(-error),
              code, s->status);
     wv_stage_say_failed(s, reason, code);
+    wv_stage_linger(s);
     return code;
 }
 
@@ -351,11 +355,14 @@ static int configure(struct wv_stage *s, const struct wv_stage_options *o)
         const char *text = message ? message : strerror(-r);
         wv_error("configuration refused", "reason=\"%s\"", text);
         /* The supervisor shows the reason where the person looks: wavryctl status. */
-        s->connection = o->supervisor ? wv_seqpacket_connect(o->supervisor) : -1;
+        s->connection = o->supervisor && !o->check_config ? wv_seqpacket_connect(o->supervisor) : -1;
         if (s->connection >= 0)
             wv_stage_say_failed(s, text, EX_CONFIG);
+        wv_stage_linger(s);
         return EX_CONFIG;
     }
+    if (o->check_config)
+        return EX_OK;
     if (o->print_config) {
         wv_config_print(s->config, stdout);
         return EX_OK;
