@@ -8,7 +8,6 @@
 
 #define RIFT_HANDSHAKE_PAYLOAD_MAX 512  /* bytes of application payload in the third message */
 #define RIFT_HANDSHAKE_MESSAGE_MAX 1024 /* bytes of one Noise message in a datagram */
-#define RIFT_ADDRESS_BYTES         18   /* 16 bytes IPv6 or v4-mapped address, 2 bytes port: opaque here */
 
 enum rift_datagram_kind {
     RIFT_DATAGRAM_INVALID = 0,

@@ -187,7 +187,7 @@ static int read_head(struct wv_reader *body, struct rift_fragment *ret_head)
     h.count = wv_read_u16(body);
     h.size = wv_read_u16(body);
     if (body->failed || flags > RIFT_VIDEO_KEY || h.count == 0 || h.size < RIFT_FRAGMENT_MIN_BYTES ||
-        h.size > RIFT_FRAGMENT_BYTES)
+        h.size > RIFT_FRAGMENT_MAX_BYTES)
         return -EBADMSG;
     /* The last fragment holds at least one byte. */
     if ((size_t)(h.count - 1) * h.size >= RIFT_FRAME_MAX_BYTES + RIFT_META_BYTES)

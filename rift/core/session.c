@@ -32,7 +32,9 @@ int rift_session_new(struct rift_session **ret_session, const struct rift_sessio
                      uint64_t now)
 {
     if ((config->role != RIFT_ROLE_HOST && config->role != RIFT_ROLE_CLIENT) ||
-        config->first_counter >= RIFT_COUNTER_LIMIT)
+        config->first_counter >= RIFT_COUNTER_LIMIT || (unsigned)config->ecn >= RIFT_ECN_CE ||
+        (config->mtu_max_bytes &&
+         (config->mtu_max_bytes < RIFT_MTU_BYTES || config->mtu_max_bytes > RIFT_MTU_MAX_BYTES)))
         return -EINVAL;
     struct rift_session *s = calloc(1, sizeof *s);
     if (!s)
@@ -49,7 +51,10 @@ int rift_session_new(struct rift_session **ret_session, const struct rift_sessio
         free(s);
         return -ENOMEM;
     }
-    rift_packet_init(&s->packet, config);
+    rift_packet_init(&s->packet, config, now);
+    rift_path_init(&s->path, config->address, config->entropy, now);
+    rift_mtu_init(&s->mtu, config->mtu_max_bytes ? config->mtu_max_bytes : RIFT_MTU_MAX_BYTES);
+    rift_marks_init(&s->marks, config->ecn);
     rift_timing_init(&s->timing, config->keepalive_ns ? config->keepalive_ns : KEEPALIVE_NS, now);
     rift_pacer_set(&s->pacer, config->pacing_bps, config->pacing_burst_bytes);
     rift_control_tx_init(&s->control_tx);
@@ -79,6 +84,7 @@ struct rift_session *rift_session_free(struct rift_session *s)
         return NULL;
     release(s);
     rift_packet_wipe(&s->packet);
+    rift_path_wipe(&s->path);
     if (s->input_tx)
         explicit_bzero(s->input_tx, sizeof *s->input_tx); /* what a person typed */
     if (s->input_rx)
@@ -180,6 +186,8 @@ int rift_session_send_frame(struct rift_session *s, const struct rift_frame_meta
     if (s->closed)
         return RIFT_SESSION_FULL;
     rift_timing_active(&s->timing, now);
+    if (s->timing.srtt_ns)
+        rift_mtu_search(&s->mtu, now);
     return rift_split_push(s->split, meta, data, len);
 }
 
@@ -247,6 +255,15 @@ void rift_session_get_stats(const struct rift_session *s, struct rift_session_st
     stats.rtt_min_ns = rift_timing_rtt_min(&s->timing);
     stats.clock_offset_ns = rift_timing_offset(&s->timing);
     stats.packets_lost = rift_packet_lost(&s->packet);
+    stats.path_attempts = s->path.attempts;
+    stats.mtu_bytes = s->mtu.current;
+    stats.mtu_probes = s->mtu.probes;
+    stats.mtu_black_holes = s->mtu.black_holes;
+    stats.key_generation = s->packet.generation_send;
+    stats.ecn_capable = s->marks.state == RIFT_ECN_CAPABLE;
+    stats.ecn_failures = s->marks.failures;
+    stats.ecn_ce_sent = s->marks.ce_told;
+    stats.ecn_ce = s->marks.seen.ce;
     stats.memory_bytes = s->pool.held_bytes + s->control_tx.memory_bytes + s->control_rx.memory_bytes;
     *ret_stats = stats;
 }

@@ -6,14 +6,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Largest UDP payload that this version sends, in bytes (path MTU probing comes on top of it). */
-#define RIFT_MTU_BYTES 1200
+/* Largest UDP payload in bytes: what every path must carry, and what a path may be found to carry. */
+#define RIFT_MTU_BYTES     1200
+#define RIFT_MTU_MAX_BYTES 1452
+/* Where datagrams come from and go to: opaque here (16 bytes IPv6 or v4-mapped address, 2 bytes port). */
+#define RIFT_ADDRESS_BYTES 18
 /* Bounds that every peer may rely on. */
 #define RIFT_FRAME_MAX_BYTES   (4u << 20)
 #define RIFT_CONTROL_MAX_BYTES 65536u
 #define RIFT_KEY_BYTES         32
 
 enum rift_role { RIFT_ROLE_HOST, RIFT_ROLE_CLIENT };
+
+/* The two ECN bits of the IP header (RFC 3168). */
+enum rift_ecn { RIFT_ECN_NONE = 0, RIFT_ECN_ECT1 = 1, RIFT_ECN_ECT0 = 2, RIFT_ECN_CE = 3 };
+
+/* What a datagram mainly carries: for DSCP (EF, CS0 or AF41) and for the socket's queue. */
+enum rift_class { RIFT_CLASS_INPUT, RIFT_CLASS_CONTROL, RIFT_CLASS_MEDIA };
 
 struct rift_session_config {
     enum rift_role role;
@@ -26,6 +35,16 @@ struct rift_session_config {
     uint32_t pacing_burst_bytes; /* what may leave at once after idleness */
     uint64_t idle_timeout_ns;    /* no authenticated packet for this long ends the session; 0: 10 s */
     uint64_t keepalive_ns;       /* send at least this often; 0: 1 s */
+
+    /* The address that the handshake ran with; all zero: the first one that rift_session_receive_from() finds
+     * an authentic datagram to come from. */
+    uint8_t address[RIFT_ADDRESS_BYTES];
+    /* Makes path tokens unpredictable also to the peer. All zero: taken from the system. */
+    uint8_t entropy[RIFT_KEY_BYTES];
+    uint32_t mtu_max_bytes; /* probe the path up to here, RIFT_MTU_BYTES: not at all; 0: RIFT_MTU_MAX_BYTES */
+    enum rift_ecn ecn;      /* mark media with RIFT_ECN_ECT0 or RIFT_ECN_ECT1 while the path takes it */
+    /* The sending key is renewed when one of these is reached; 0: 2^30 datagrams, 64 GiB, 10 minutes. */
+    uint64_t rekey_packets, rekey_bytes, rekey_ns;
 };
 
 /* One input event. `code` is an evdev code (KEY_*, BTN_*). */
@@ -121,6 +140,15 @@ struct rift_session_stats {
     int64_t clock_offset_ns; /* peer clock minus ours, at the lowest round trip of the last minute */
     uint64_t packets_lost;   /* receiver: counters that never came */
     size_t memory_bytes;     /* held for frames, control and input; bounded */
+
+    uint64_t path_changes, path_attempts; /* moves to a new address; addresses that wanted one */
+    uint32_t mtu_bytes;                   /* largest datagram that is sent now */
+    uint64_t mtu_probes, mtu_black_holes;
+    uint32_t key_generation; /* of the sending key */
+    bool ecn_capable;        /* the path is known to keep our marks */
+    uint64_t ecn_failures;   /* times that marking was given up */
+    uint64_t ecn_ce_sent;    /* datagrams of ours that the peer saw congestion marked on */
+    uint64_t ecn_ce;         /* the same, of the peer's datagrams */
 };
 
 enum {
@@ -146,11 +174,39 @@ int rift_datagram_receiver(const uint8_t *datagram, size_t len, uint32_t *ret_id
 /* Takes one datagram. Returns 0 or RIFT_SESSION_DROPPED; never fails on foreign bytes. */
 int rift_session_receive(struct rift_session *s, const uint8_t *datagram, size_t len, uint64_t now);
 
+/* The same for a socket that tells where a datagram came from and how its ECN bits were. An address that is
+ * not the session's starts a path challenge there; the flow moves only when that was answered and the old
+ * address did not show itself alive. Use either this and rift_session_send_to(), or the pair of
+ * rift_session_receive() and rift_session_send(), not a mixture. */
+int rift_session_receive_from(struct rift_session *s, const uint8_t address[RIFT_ADDRESS_BYTES],
+                              enum rift_ecn ecn, const uint8_t *datagram, size_t len, uint64_t now);
+
 /* Writes the next datagram that is due at NOW into BUFFER (capacity at least RIFT_MTU_BYTES). Classes go
  * strictly in the order input and cursor, control, video; the pacer only ever delays video. Call until it
  * returns RIFT_SESSION_IDLE. Returns 0 with RET_LEN. */
 int rift_session_send(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now,
                       size_t *ret_len);
+
+/* A datagram to send. It must never be fragmented on its way (IP_MTU_DISCOVER: IP_PMTUDISC_PROBE). */
+struct rift_outgoing {
+    size_t len;
+    uint8_t address[RIFT_ADDRESS_BYTES]; /* where to; all zero when the session was never told an address */
+    enum rift_class traffic_class;
+    enum rift_ecn ecn;
+};
+
+/* The same with the address, class and marking of each datagram. CAPACITY bounds what the path is probed for
+ * and must not become smaller in later calls (RIFT_MTU_MAX_BYTES is best); less than RIFT_MTU_BYTES or than
+ * before: -EINVAL. */
+int rift_session_send_to(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now,
+                         struct rift_outgoing *ret_datagram);
+
+/* The peer's address that the flow goes to now; all zero: none is known. */
+void rift_session_get_address(const struct rift_session *s, uint8_t ret_address[RIFT_ADDRESS_BYTES]);
+
+/* Our own end of the path is another one (a new network, a new socket): measures it anew, and says something
+ * at once, so that the peer notices. */
+void rift_session_path_changed(struct rift_session *s, uint64_t now);
 
 /* Absolute time at which rift_session_send() must be called next even if nothing arrives. In the past (also
  * 0): now. UINT64_MAX: never again, the session is closed and has told the peer; it can be freed. */

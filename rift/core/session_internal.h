@@ -2,15 +2,21 @@
 #pragma once
 
 #include "rift/core/control.h"
+#include "rift/core/ecn.h"
 #include "rift/core/input.h"
 #include "rift/core/join.h"
+#include "rift/core/mtu.h"
 #include "rift/core/pacer.h"
 #include "rift/core/packet.h"
+#include "rift/core/path.h"
 #include "rift/core/split.h"
 
 struct rift_session {
     enum rift_role role;
     struct rift_packet packet;
+    struct rift_path path;
+    struct rift_mtu mtu;
+    struct rift_marks marks;
     struct rift_timing timing;
     struct rift_pacer pacer;
     struct rift_pool pool;
@@ -48,6 +54,20 @@ struct rift_session {
 
     struct rift_session_stats stats;
 };
+
+/* The flow goes to another address, or ours is another: what was measured of the path is forgotten. */
+void rift_session_new_path(struct rift_session *s, uint64_t now);
+
+/* Does what the return value of rift_path_*() and rift_mtu_*() asks for. */
+void rift_session_path_result(struct rift_session *s, int result, uint64_t now);
+void rift_session_mtu_result(struct rift_session *s, int result, uint64_t now);
+
+/* A datagram from ADDRESS that was refused as a replay: perhaps the genuine one, overtaken by a copy. */
+void rift_session_path_copy(struct rift_session *s, const uint8_t *address, const uint8_t *datagram,
+                            size_t len, uint64_t now);
+/* An authentic datagram COUNTER came from ADDRESS; NULL: the caller does not tell. */
+void rift_session_path_datagram(struct rift_session *s, const uint8_t *address, uint64_t counter, size_t len,
+                                uint64_t now);
 
 /* Takes the frames of an authenticated payload, as rift_session_receive() does after opening a datagram with
  * COUNTER. Returns 0, or RIFT_SESSION_DROPPED when a frame was malformed (it and the rest were dropped). */

@@ -13,6 +13,7 @@
 
 struct frame_context {
     uint64_t counter, now;
+    const uint8_t *address; /* where the datagram came from; NULL: not told */
 };
 
 typedef int (*frame_handler)(struct rift_session *s, struct wv_reader *body, const struct frame_context *c);
@@ -42,6 +43,38 @@ static int on_close(struct rift_session *s, struct wv_reader *body, const struct
     for (size_t i = 0; i < len; i++)
         text[i] = words[i] >= 0x20 && words[i] < 0x7f ? (char)words[i] : '?';
     rift_session_end(s, reason, text, false, true, c->now);
+    return 0;
+}
+
+static int on_padding(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    return 0;
+}
+
+static int on_path_challenge(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    rift_path_on_challenge(&s->path, wv_read_span(body, RIFT_PATH_TOKEN_BYTES), c->address);
+    return 0;
+}
+
+static int on_path_response(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    const uint8_t *token = wv_read_span(body, RIFT_PATH_TOKEN_BYTES);
+    if (c->address)
+        rift_session_path_result(s, rift_path_on_response(&s->path, token, c->address, c->counter, c->now),
+                                 c->now);
+    return 0;
+}
+
+static int on_mtu_probe(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    rift_mtu_on_probe(&s->mtu, wv_read_u32(body));
+    return 0;
+}
+
+static int on_mtu_ack(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    rift_session_mtu_result(s, rift_mtu_on_ack(&s->mtu, wv_read_u32(body), c->now), c->now);
     return 0;
 }
 
@@ -125,6 +158,7 @@ static int on_video_nack(struct rift_session *s, struct wv_reader *body, const s
     if (n_bytes > RIFT_NACK_BITMAP_BYTES || body->left != n_bytes)
         return -EBADMSG;
     s->stats.nacks_received++;
+    rift_mtu_suspect(&s->mtu, c->now);
     rift_split_nack(s->split, id, first, wv_read_span(body, n_bytes), n_bytes);
     return 0;
 }
@@ -150,13 +184,17 @@ static int on_feedback(struct rift_session *s, struct wv_reader *body, const str
 {
     uint64_t highest = wv_read_u64(body);
     uint32_t delay_us = wv_read_u32(body);
-    wv_read_u32(body); /* datagrams received and lost, for a congestion controller */
-    wv_read_u32(body);
+    struct rift_ecn_counts counts = {.received = wv_read_u32(body)};
+    wv_read_u32(body); /* datagrams missing, for a congestion controller */
     uint8_t known = wv_read_u8(body);
     uint32_t done = wv_read_u32(body);
+    counts.ect0 = wv_read_u32(body);
+    counts.ect1 = wv_read_u32(body);
+    counts.ce = wv_read_u32(body);
     if (known > 1)
         return -EBADMSG;
     rift_timing_echo(&s->timing, highest, delay_us, c->now);
+    rift_marks_feedback(&s->marks, highest, &counts);
     if (known)
         rift_split_confirm(s->split, done);
     return 0;
@@ -175,13 +213,20 @@ static const struct {
     {RIFT_WIRE_PING, TO_HOST | TO_CLIENT, RIFT_PING_BYTES, RIFT_PING_BYTES, on_ping},
     {RIFT_WIRE_PONG, TO_HOST | TO_CLIENT, RIFT_PONG_BYTES, RIFT_PONG_BYTES, on_pong},
     {RIFT_WIRE_CLOSE, TO_HOST | TO_CLIENT, 1, 1 + RIFT_CLOSE_TEXT_BYTES, on_close},
+    {RIFT_WIRE_PADDING, TO_HOST | TO_CLIENT, 0, RIFT_PAYLOAD_MAX_BYTES, on_padding},
+    {RIFT_WIRE_PATH_CHALLENGE, TO_HOST | TO_CLIENT, RIFT_PATH_TOKEN_BYTES, RIFT_PATH_TOKEN_BYTES,
+     on_path_challenge},
+    {RIFT_WIRE_PATH_RESPONSE, TO_HOST | TO_CLIENT, RIFT_PATH_TOKEN_BYTES, RIFT_PATH_TOKEN_BYTES,
+     on_path_response},
+    {RIFT_WIRE_MTU_PROBE, TO_HOST | TO_CLIENT, RIFT_MTU_ID_BYTES, RIFT_MTU_ID_BYTES, on_mtu_probe},
+    {RIFT_WIRE_MTU_ACK, TO_HOST | TO_CLIENT, RIFT_MTU_ID_BYTES, RIFT_MTU_ID_BYTES, on_mtu_ack},
     {RIFT_WIRE_INPUT, TO_HOST, RIFT_INPUT_HEAD_BYTES + RIFT_INPUT_EVENT_BYTES, RIFT_PAYLOAD_BYTES, on_input},
     {RIFT_WIRE_INPUT_ACK, TO_CLIENT, RIFT_INPUT_ACK_BYTES, RIFT_INPUT_ACK_BYTES, on_input_ack},
     {RIFT_WIRE_CURSOR, TO_CLIENT, RIFT_CURSOR_BYTES, RIFT_CURSOR_BYTES, on_cursor},
     {RIFT_WIRE_CONTROL, TO_HOST | TO_CLIENT, RIFT_CONTROL_HEAD_BYTES, RIFT_PAYLOAD_BYTES, on_control},
     {RIFT_WIRE_CONTROL_ACK, TO_HOST | TO_CLIENT, RIFT_CONTROL_ACK_BYTES, RIFT_CONTROL_ACK_BYTES,
      on_control_ack},
-    {RIFT_WIRE_VIDEO, TO_CLIENT, RIFT_VIDEO_HEAD_BYTES + 1, RIFT_PAYLOAD_BYTES, on_video},
+    {RIFT_WIRE_VIDEO, TO_CLIENT, RIFT_VIDEO_HEAD_BYTES + 1, RIFT_PAYLOAD_MAX_BYTES, on_video},
     {RIFT_WIRE_VIDEO_END, TO_CLIENT, RIFT_VIDEO_END_BYTES, RIFT_VIDEO_END_BYTES, on_video_end},
     {RIFT_WIRE_VIDEO_NACK, TO_HOST, RIFT_NACK_HEAD_BYTES, RIFT_NACK_HEAD_BYTES + RIFT_NACK_BITMAP_BYTES,
      on_video_nack},
@@ -205,10 +250,9 @@ static int handle_frame(struct rift_session *s, uint8_t type, struct wv_reader *
     return type >= RIFT_WIRE_IGNORABLE ? 0 : -EBADMSG;
 }
 
-int rift_session_frames(struct rift_session *s, const uint8_t *payload, size_t len, uint64_t counter,
-                        uint64_t now)
+static int read_frames(struct rift_session *s, const uint8_t *payload, size_t len,
+                       const struct frame_context *c)
 {
-    struct frame_context context = {.counter = counter, .now = now};
     struct wv_reader r;
     wv_reader_init(&r, payload, len);
     while (r.left && !s->closed) {
@@ -219,10 +263,10 @@ int rift_session_frames(struct rift_session *s, const uint8_t *payload, size_t l
         if (!r.failed) {
             struct wv_reader body;
             wv_reader_init(&body, bytes, body_len);
-            result = handle_frame(s, type, &body, &context);
+            result = handle_frame(s, type, &body, c);
         }
         if (result == -EPROTO)
-            rift_session_end(s, RIFT_CLOSE_PROTOCOL, "input event out of range", true, false, now);
+            rift_session_end(s, RIFT_CLOSE_PROTOCOL, "input event out of range", true, false, c->now);
         if (result < 0) {
             s->stats.dropped_malformed++;
             return RIFT_SESSION_DROPPED;
@@ -231,9 +275,16 @@ int rift_session_frames(struct rift_session *s, const uint8_t *payload, size_t l
     return 0;
 }
 
-int rift_session_receive(struct rift_session *s, const uint8_t *datagram, size_t len, uint64_t now)
+int rift_session_frames(struct rift_session *s, const uint8_t *payload, size_t len, uint64_t counter,
+                        uint64_t now)
 {
-    uint8_t payload[RIFT_MTU_BYTES];
+    return read_frames(s, payload, len, &(struct frame_context){.counter = counter, .now = now});
+}
+
+static int receive(struct rift_session *s, const uint8_t *address, enum rift_ecn ecn, const uint8_t *datagram,
+                   size_t len, uint64_t now)
+{
+    uint8_t payload[RIFT_MTU_MAX_BYTES];
     size_t payload_len;
     uint64_t counter;
     switch (rift_packet_unprotect(&s->packet, datagram, len, now, payload, &payload_len, &counter)) {
@@ -241,6 +292,7 @@ int rift_session_receive(struct rift_session *s, const uint8_t *datagram, size_t
         break;
     case RIFT_PACKET_REPLAYED:
         s->stats.dropped_replay++;
+        rift_session_path_copy(s, address, datagram, len, now);
         return RIFT_SESSION_DROPPED;
     case RIFT_PACKET_FORGED:
         s->stats.dropped_auth++;
@@ -252,8 +304,22 @@ int rift_session_receive(struct rift_session *s, const uint8_t *datagram, size_t
     s->stats.packets_received++;
     s->stats.bytes_received += len;
     s->heard_ns = WV_MAX(s->heard_ns, now);
+    rift_marks_received(&s->marks, ecn);
     if (s->closed)
         return RIFT_SESSION_DROPPED;
-    rift_session_frames(s, payload, payload_len, counter, now);
+    rift_session_path_datagram(s, address, counter, len, now);
+    read_frames(s, payload, payload_len,
+                &(struct frame_context){.counter = counter, .now = now, .address = address});
     return 0;
+}
+
+int rift_session_receive(struct rift_session *s, const uint8_t *datagram, size_t len, uint64_t now)
+{
+    return receive(s, NULL, RIFT_ECN_NONE, datagram, len, now);
+}
+
+int rift_session_receive_from(struct rift_session *s, const uint8_t address[RIFT_ADDRESS_BYTES],
+                              enum rift_ecn ecn, const uint8_t *datagram, size_t len, uint64_t now)
+{
+    return receive(s, address, ecn, datagram, len, now);
 }

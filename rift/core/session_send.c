@@ -4,6 +4,7 @@
 #include "rift/core/session_internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define CLOSE_REPEAT_NS  (50 * WV_NS_PER_MS)
 #define CURSOR_FIRST_NS  (20 * WV_NS_PER_MS)
@@ -55,6 +56,9 @@ static void write_feedback(struct rift_session *s, struct wv_writer *w, uint64_t
     wv_write_u32(w, (uint32_t)rift_packet_lost(&s->packet));
     wv_write_u8(w, known);
     wv_write_u32(w, done);
+    wv_write_u32(w, s->marks.seen.ect0);
+    wv_write_u32(w, s->marks.seen.ect1);
+    wv_write_u32(w, s->marks.seen.ce);
     s->feedback_due = RIFT_NEVER;
     s->feedback_last = now;
 }
@@ -62,6 +66,7 @@ static void write_feedback(struct rift_session *s, struct wv_writer *w, uint64_t
 static void fill_control(struct rift_session *s, struct wv_writer *w, uint64_t now)
 {
     rift_control_rx_write_ack(&s->control_rx, w);
+    rift_mtu_write_acks(&s->mtu, w);
     if (s->join) {
         rift_join_write_key_request(s->join, w, now);
         write_feedback(s, w, now);
@@ -73,8 +78,10 @@ static void fill_control(struct rift_session *s, struct wv_writer *w, uint64_t n
         ;
 }
 
+/* W begins empty and grows to what the path carries. */
 static void fill_video(struct rift_session *s, struct wv_writer *w, uint64_t now)
 {
+    w->capacity = RIFT_PAYLOAD_MAX_BYTES;
     if (s->split && now >= rift_pacer_release(&s->pacer))
         rift_split_write(s->split, w, now);
 }
@@ -103,41 +110,86 @@ static void tick(struct rift_session *s, uint64_t now)
         rift_session_end(s, RIFT_CLOSE_NORMAL, "packet counter used up", true, false, now);
         return;
     }
+    if (s->stats.dropped_auth >= RIFT_FORGED_LIMIT) {
+        rift_session_end(s, RIFT_CLOSE_NORMAL, "too many forged datagrams", true, false, now);
+        return;
+    }
     if (now >= rift_add_ns(s->heard_ns, s->idle_timeout_ns)) {
         rift_session_end(s, RIFT_CLOSE_TIMEOUT, "", false, true, now);
         return;
     }
+    rift_packet_tick(&s->packet, now);
+    rift_session_path_result(s, rift_path_tick(&s->path, now), now);
+    rift_session_mtu_result(s, rift_mtu_tick(&s->mtu, now), now);
     if (s->join)
         rift_join_tick(s->join, now);
 }
 
-int rift_session_send(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now, size_t *ret_len)
+/* Fills the payload of the next datagram; W stays empty when nothing is due. */
+static void fill(struct rift_session *s, struct wv_writer *w, uint64_t now, struct rift_outgoing *out)
 {
-    if (capacity < RIFT_MTU_BYTES)
+    out->traffic_class = RIFT_CLASS_CONTROL;
+    if (s->closed) {
+        fill_close(s, w, now);
+        return;
+    }
+    if (rift_path_write(&s->path, w, now, out->address))
+        return;
+    fill_input(s, w, now);
+    if (w->length)
+        out->traffic_class = RIFT_CLASS_INPUT;
+    fill_control(s, w, now);
+    if (w->length)
+        return;
+    uint32_t probe = rift_mtu_due(&s->mtu, now);
+    if (probe) {
+        w->capacity = probe - RIFT_SEAL_BYTES;
+        rift_mtu_write(&s->mtu, w, rift_timing_rto(&s->timing), now);
+        return;
+    }
+    out->traffic_class = RIFT_CLASS_MEDIA;
+    fill_video(s, w, now);
+}
+
+int rift_session_send_to(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now,
+                         struct rift_outgoing *ret_datagram)
+{
+    capacity = WV_MIN(capacity, (size_t)RIFT_MTU_MAX_BYTES);
+    if (capacity < RIFT_MTU_BYTES || capacity < s->mtu.capacity)
         return -EINVAL;
+    s->mtu.capacity = (uint32_t)capacity;
     tick(s, now);
+    struct rift_outgoing out = {0};
+    memcpy(out.address, s->path.current, RIFT_ADDRESS_BYTES);
     struct wv_writer w;
     wv_writer_init(&w, buffer + RIFT_HEADER_BYTES, RIFT_PAYLOAD_BYTES);
-    if (s->closed) {
-        fill_close(s, &w, now);
-    } else {
-        fill_input(s, &w, now);
-        fill_control(s, &w, now);
-        if (w.length == 0)
-            fill_video(s, &w, now);
-    }
+    fill(s, &w, now, &out);
     if (w.length == 0)
         return RIFT_SESSION_IDLE;
+    if (rift_packet_wants_key(&s->packet, now))
+        rift_packet_next_key(&s->packet, now);
     uint64_t counter;
-    size_t len = rift_packet_protect(&s->packet, buffer, w.length, &counter);
-    if (len == 0)
+    out.len = rift_packet_protect(&s->packet, buffer, w.length, &counter);
+    if (out.len == 0)
         return RIFT_SESSION_IDLE;
+    if (out.traffic_class == RIFT_CLASS_MEDIA)
+        out.ecn = rift_marks_next(&s->marks, rift_timing_rto(&s->timing), now);
+    rift_marks_sent(&s->marks, out.ecn, now);
     rift_timing_sent(&s->timing, counter, now);
-    rift_pacer_charge(&s->pacer, len, now);
+    rift_pacer_charge(&s->pacer, out.len, now);
     s->stats.packets_sent++;
-    s->stats.bytes_sent += len;
-    *ret_len = len;
+    s->stats.bytes_sent += out.len;
+    *ret_datagram = out;
     return 0;
+}
+
+int rift_session_send(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now, size_t *ret_len)
+{
+    struct rift_outgoing out;
+    int r = rift_session_send_to(s, buffer, WV_MIN(capacity, (size_t)RIFT_MTU_BYTES), now, &out);
+    if (r == 0)
+        *ret_len = out.len;
+    return r;
 }
 
 uint64_t rift_session_timeout(const struct rift_session *s)
@@ -149,6 +201,7 @@ uint64_t rift_session_timeout(const struct rift_session *s)
     uint64_t at = rift_add_ns(s->heard_ns, s->idle_timeout_ns);
     at = rift_earlier(at, rift_timing_timeout(&s->timing));
     at = rift_earlier(at, rift_control_tx_timeout(&s->control_tx, rift_timing_rto(&s->timing)));
+    at = rift_earlier(at, rift_earlier(rift_path_timeout(&s->path), rift_mtu_timeout(&s->mtu)));
     if (s->control_rx.ack_due)
         return 0;
     if (s->role == RIFT_ROLE_CLIENT) {

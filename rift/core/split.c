@@ -12,7 +12,7 @@
 
 void rift_split_init(struct rift_split *v, struct rift_pool *pool)
 {
-    *v = (struct rift_split){.pool = pool, .end_due = RIFT_NEVER};
+    *v = (struct rift_split){.pool = pool, .fragment_bytes = RIFT_FRAGMENT_BYTES, .end_due = RIFT_NEVER};
 }
 
 static struct rift_split_frame *frame_at(struct rift_split *v, unsigned i)
@@ -98,6 +98,35 @@ static void write_meta(uint8_t *out, const struct rift_frame_meta *meta)
     wv_write_u32(&w, meta->input_seq);
 }
 
+static void cut(struct rift_split_frame *f, uint16_t size)
+{
+    f->head.size = size;
+    f->head.count = (uint16_t)((f->len + size - 1) / size);
+}
+
+void rift_split_resize(struct rift_split *v, uint16_t bytes)
+{
+    v->fragment_bytes = bytes;
+    for (unsigned i = 0; i < v->n_frames; i++)
+        if (frame_at(v, i)->sent == 0 && frame_at(v, i)->head.size > bytes)
+            cut(frame_at(v, i), bytes);
+}
+
+bool rift_split_shrink(struct rift_split *v, uint16_t bytes)
+{
+    bool dropped = false;
+    rift_split_resize(v, bytes);
+    for (unsigned i = v->n_frames; i-- > 0;) {
+        if (frame_at(v, i)->head.size <= bytes)
+            continue;
+        if (v->key_known && frame_at(v, i)->head.frame_id == v->key_id)
+            v->key_lost = true;
+        drop_frame(v, i);
+        dropped = true;
+    }
+    return dropped;
+}
+
 int rift_split_push(struct rift_split *v, const struct rift_frame_meta *meta, const uint8_t *data, size_t len)
 {
     if (len == 0 || len > RIFT_FRAME_MAX_BYTES)
@@ -123,9 +152,8 @@ int rift_split_push(struct rift_split *v, const struct rift_frame_meta *meta, co
         .frame_id = meta->frame_id,
         .epoch = meta->epoch,
         .keyframe = meta->keyframe,
-        .count = (uint16_t)((total + RIFT_FRAGMENT_BYTES - 1) / RIFT_FRAGMENT_BYTES),
-        .size = RIFT_FRAGMENT_BYTES,
     };
+    cut(f, v->fragment_bytes);
     v->stored_bytes += buffer.capacity;
     v->unsent_bytes += total;
     v->n_unsent++;

@@ -22,6 +22,7 @@ struct rift_split_frame {
 
 struct rift_split {
     struct rift_pool *pool;
+    uint16_t fragment_bytes;                           /* of frames to come */
     struct rift_split_frame frames[RIFT_VIDEO_FRAMES]; /* a ring, oldest first; ids rise */
     unsigned oldest, n_frames, n_unsent;
     size_t stored_bytes, unsent_bytes;
@@ -47,6 +48,13 @@ void rift_split_fini(struct rift_split *v);
  * RIFT_SESSION_FULL. */
 int rift_split_push(struct rift_split *v, const struct rift_frame_meta *meta, const uint8_t *data,
                     size_t len);
+
+/* Fragments of frames that were not begun have at most BYTES from now on. */
+void rift_split_resize(struct rift_split *v, uint16_t bytes);
+
+/* The path does not carry fragments of more than BYTES (any more): forgets the frames that were begun with
+ * larger ones. Returns whether there were any; a keyframe is needed then. */
+bool rift_split_shrink(struct rift_split *v, uint16_t bytes);
 
 /* Writes one VIDEO or VIDEO_END frame: repeats first, then new fragments, then the end mark. Returns whether
  * there was something to write. */

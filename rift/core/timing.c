@@ -19,6 +19,19 @@ void rift_timing_init(struct rift_timing *t, uint64_t keepalive_ns, uint64_t now
         t->sent[i].counter = UINT64_MAX;
 }
 
+void rift_timing_reset(struct rift_timing *t, uint64_t now)
+{
+    t->srtt_ns = t->rttvar_ns = 0;
+    t->unanswered = 0;
+    t->next_ping = now;
+    t->path_since = now;
+    /* Answers to what went over the old path would mix the two. */
+    for (unsigned i = 0; i < RIFT_TIMING_PINGS; i++)
+        t->pings[i].waiting = false;
+    for (unsigned i = 0; i < RIFT_TIMING_SENT; i++)
+        t->sent[i].counter = UINT64_MAX;
+}
+
 void rift_timing_active(struct rift_timing *t, uint64_t now)
 {
     if (now >= t->active_until)
@@ -75,7 +88,8 @@ static void remember_offset(struct rift_timing *t, uint64_t rtt, int64_t offset,
 {
     unsigned i = now / BUCKET_NS % RIFT_TIMING_BUCKETS;
     uint64_t began = now / BUCKET_NS * BUCKET_NS;
-    if (t->best[i].valid && t->best[i].began == began && t->best[i].rtt_ns <= rtt)
+    if (t->best[i].valid && t->best[i].began == began && t->best[i].at >= t->path_since &&
+        t->best[i].rtt_ns <= rtt)
         return;
     t->best[i].began = began;
     t->best[i].at = now;
@@ -154,7 +168,7 @@ uint64_t rift_timing_rtt_min(const struct rift_timing *t)
 {
     uint64_t best = 0;
     for (unsigned i = 0; i < RIFT_TIMING_BUCKETS; i++)
-        if (t->best[i].valid && (best == 0 || t->best[i].rtt_ns < best))
+        if (t->best[i].valid && t->best[i].at >= t->path_since && (best == 0 || t->best[i].rtt_ns < best))
             best = t->best[i].rtt_ns;
     return best;
 }

@@ -32,12 +32,16 @@ struct rift_timing {
     unsigned unanswered;
     uint64_t next_ping;
     uint64_t active_until; /* pings come faster until then */
+    uint64_t path_since;   /* round trips before that were another path's */
     struct {
         uint64_t counter, at;
     } sent[RIFT_TIMING_SENT];
 };
 
 void rift_timing_init(struct rift_timing *t, uint64_t keepalive_ns, uint64_t now);
+
+/* A new path: measures the round trip anew, beginning with a ping at NOW. The peer's clock stays known. */
+void rift_timing_reset(struct rift_timing *t, uint64_t now);
 
 /* Input, control or video came or went. */
 void rift_timing_active(struct rift_timing *t, uint64_t now);

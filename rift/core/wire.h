@@ -6,7 +6,9 @@
 
 #define RIFT_HEADER_BYTES       16
 #define RIFT_TAG_BYTES          16
-#define RIFT_PAYLOAD_BYTES      (RIFT_MTU_BYTES - RIFT_HEADER_BYTES - RIFT_TAG_BYTES)
+#define RIFT_SEAL_BYTES         (RIFT_HEADER_BYTES + RIFT_TAG_BYTES)
+#define RIFT_PAYLOAD_BYTES      (RIFT_MTU_BYTES - RIFT_SEAL_BYTES)
+#define RIFT_PAYLOAD_MAX_BYTES  (RIFT_MTU_MAX_BYTES - RIFT_SEAL_BYTES)
 #define RIFT_FRAME_HEADER_BYTES 3
 #define RIFT_NEVER              UINT64_MAX
 
@@ -15,6 +17,11 @@ enum rift_wire_type {
     RIFT_WIRE_PING = 0x01,
     RIFT_WIRE_PONG = 0x02,
     RIFT_WIRE_CLOSE = 0x03,
+    RIFT_WIRE_PADDING = 0x04,
+    RIFT_WIRE_PATH_CHALLENGE = 0x05,
+    RIFT_WIRE_PATH_RESPONSE = 0x06,
+    RIFT_WIRE_MTU_PROBE = 0x07,
+    RIFT_WIRE_MTU_ACK = 0x08,
     RIFT_WIRE_INPUT = 0x10,
     RIFT_WIRE_INPUT_ACK = 0x11,
     RIFT_WIRE_CURSOR = 0x12,
@@ -32,6 +39,8 @@ enum rift_wire_type {
 /* Body sizes. */
 #define RIFT_PING_BYTES             4
 #define RIFT_PONG_BYTES             20
+#define RIFT_PATH_TOKEN_BYTES       8
+#define RIFT_MTU_ID_BYTES           4
 #define RIFT_INPUT_HEAD_BYTES       5
 #define RIFT_INPUT_EVENT_BYTES      20
 #define RIFT_INPUT_ACK_BYTES        16
@@ -44,7 +53,7 @@ enum rift_wire_type {
 #define RIFT_NACK_BITMAP_BYTES      64
 #define RIFT_GONE_BYTES             4
 #define RIFT_KEYFRAME_REQUEST_BYTES 5
-#define RIFT_FEEDBACK_BYTES         25
+#define RIFT_FEEDBACK_BYTES         37
 #define RIFT_CLOSE_TEXT_BYTES       127
 
 /* Control: payload of one chunk, chunks in flight (what one acknowledgement can name), receiver's window. */
@@ -54,7 +63,9 @@ enum rift_wire_type {
 
 /* Video: a frame on the wire is its 24 bytes of meta data and then the access unit. */
 #define RIFT_META_BYTES         24
-#define RIFT_FRAGMENT_BYTES     (RIFT_PAYLOAD_BYTES - RIFT_FRAME_HEADER_BYTES - RIFT_VIDEO_HEAD_BYTES)
+#define RIFT_FRAGMENT_HEAD      (RIFT_FRAME_HEADER_BYTES + RIFT_VIDEO_HEAD_BYTES)
+#define RIFT_FRAGMENT_BYTES     (RIFT_PAYLOAD_BYTES - RIFT_FRAGMENT_HEAD)     /* that every path carries */
+#define RIFT_FRAGMENT_MAX_BYTES (RIFT_PAYLOAD_MAX_BYTES - RIFT_FRAGMENT_HEAD) /* of any path */
 #define RIFT_FRAGMENT_MIN_BYTES 512
 #define RIFT_FRAGMENTS_MAX                                                                                   \
     ((RIFT_FRAME_MAX_BYTES + RIFT_META_BYTES + RIFT_FRAGMENT_MIN_BYTES - 1) / RIFT_FRAGMENT_MIN_BYTES)

@@ -178,11 +178,11 @@ START_TEST(lost_counters_are_counted_and_reserved_blocks_are_not)
 {
     struct rift_session_config a = {.role = RIFT_ROLE_HOST, .local_id = 1, .remote_id = 1};
     struct rift_packet tx, rx;
-    uint8_t d[RIFT_MTU_BYTES], payload[RIFT_MTU_BYTES];
+    uint8_t d[RIFT_MTU_BYTES], payload[RIFT_MTU_MAX_BYTES];
     size_t len;
     uint64_t counter;
-    rift_packet_init(&tx, &a);
-    rift_packet_init(&rx, &a);
+    rift_packet_init(&tx, &a, 0);
+    rift_packet_init(&rx, &a, 0);
     const uint64_t counters[] = {2, 0, 5, 1000000, 999999, 1000003};
     const uint64_t lost[] = {2, 1, 3, 3, 2, 4};
     for (size_t i = 0; i < WV_ARRAY_SIZE(counters); i++) {

@@ -145,9 +145,9 @@ START_TEST(the_receiver_id_is_read_from_data_datagrams_only)
     ck_assert_uint_eq(id, 7);
     ck_assert_int_eq(rift_datagram_receiver(d, 31, &id), -EBADMSG);
     ck_assert_int_eq(rift_datagram_receiver(d, 0, &id), -EBADMSG);
-    d[1] = 1; /* reserved */
+    d[2] = 1; /* reserved */
     ck_assert_int_eq(rift_datagram_receiver(d, len, &id), -EBADMSG);
-    d[1] = 0;
+    d[2] = 0;
     d[0] = 1;
     ck_assert_int_eq(rift_datagram_receiver(d, len, &id), -EBADMSG);
     pair_free(&p);

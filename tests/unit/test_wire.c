@@ -1,6 +1,8 @@
-/* Section 8 of proto/WIRE.md, read out of the document itself: a session must write exactly these datagrams
- * and understand them. Another implementation made them, so a mistake that both directions share shows too.
+/* Sections 8 and 2.1 of proto/WIRE.md, read out of the document itself: a session must write exactly these
+ * datagrams and understand them. Another implementation made them, so a mistake that both directions share
+ * shows too.
  */
+#include "rift/crypto/derive.h"
 #include "tests/unit/session_pair.h"
 
 #include <ctype.h>
@@ -161,6 +163,44 @@ START_TEST(the_examples_hold)
 }
 END_TEST
 
+START_TEST(keys_paths_and_sizes_are_as_the_examples_say)
+{
+    struct rift_session_config c = {.role = RIFT_ROLE_HOST, .address = {1}};
+    static const uint8_t here[RIFT_ADDRESS_BYTES] = {1}, there[RIFT_ADDRESS_BYTES] = {2};
+    uint8_t in[RIFT_MTU_BYTES], expected[RIFT_MTU_BYTES], got[RIFT_MTU_MAX_BYTES], next[32];
+    c.local_id = example_id("data host id");
+    c.remote_id = example_id("data client id");
+    example("data key client to host", c.key_receive, 32);
+    example("data key host to client", c.key_send, 32);
+    rift_derive_next_key(c.key_receive, next);
+    ck_assert_uint_eq(example("data key client to host, generation 1", expected, 32), 32);
+    ck_assert_mem_eq(next, expected, 32);
+    rift_derive_next_key(c.key_send, next);
+    example("data key host to client, generation 1", expected, 32);
+    ck_assert_mem_eq(next, expected, 32);
+
+    struct rift_session *host;
+    struct rift_outgoing out;
+    ck_assert_int_eq(rift_session_new(&host, &c, 1000 * MS), 0);
+    size_t len = datagram(12, in);
+    ck_assert_int_eq(rift_session_receive_from(host, there, RIFT_ECN_NONE, in, len, 1004 * MS), 0);
+    ck_assert_int_eq(rift_session_send_to(host, got, sizeof got, 1004 * MS, &out), 0);
+    ck_assert_uint_eq(out.len, datagram(13, expected));
+    ck_assert_mem_eq(got, expected, out.len);
+    ck_assert_mem_eq(out.address, there, sizeof there);
+    rift_session_free(host);
+
+    c.first_counter = 1;
+    ck_assert_int_eq(rift_session_new(&host, &c, 1000 * MS), 0);
+    len = datagram(14, in);
+    ck_assert_int_eq(rift_session_receive_from(host, here, RIFT_ECN_NONE, in, len, 1004 * MS), 0);
+    ck_assert_int_eq(rift_session_send_to(host, got, sizeof got, 1004 * MS, &out), 0);
+    ck_assert_uint_eq(out.len, datagram(15, expected));
+    ck_assert_mem_eq(got, expected, out.len);
+    rift_session_free(host);
+}
+END_TEST
+
 int main(void)
 {
     size_t len;
@@ -172,6 +212,7 @@ int main(void)
     TCase *t = tcase_create("wire");
     suite_add_tcase(s, t);
     tcase_add_test(t, the_examples_hold);
+    tcase_add_test(t, keys_paths_and_sizes_are_as_the_examples_say);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
     int failed = srunner_ntests_failed(sr);
