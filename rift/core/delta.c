@@ -36,15 +36,35 @@
 #ifndef QUEUE_HALF_S
 #define QUEUE_HALF_S 0.0025
 #endif
+#ifndef QUEUE_HALF_ROUGH_S
+#define QUEUE_HALF_ROUGH_S 0.012
+#endif
+#ifndef PACE_BRAKED
+#define PACE_BRAKED 1.0
+#endif
+#ifndef PACE_ROUGH
+#define PACE_ROUGH 2.0
+#endif
 #define QUEUE_HALF_PACKETS 2
-#define QUEUE_SHARE_MOST   6.0 /* a queue counts at most as this many of them: above, the brake acts */
+#define QUEUE_SHARE_MOST   9.0 /* a queue counts at most as this many of them: above, the brake acts */
 /* What the control loop adds to a round trip: a report's interval and the encoder's delay. */
 #define LOOP_DELAY_S    0.050
 #ifndef BRAKE_GAIN
 #define BRAKE_GAIN 2.5
 #endif
+#ifndef BRAKE_GAIN_ROUGH
+#define BRAKE_GAIN_ROUGH 1.0
+#endif
 #define BRAKE_LEAST     0.05
 #define BRAKE_MOST      1.1
+#define USED_LEAST 0.6
+#ifndef TRIM_QUEUE_S
+#define TRIM_QUEUE_S 0.004
+#endif
+#ifndef TRIM_PER_S
+#define TRIM_PER_S 0.03
+#endif
+#define TRIM_MOST 15.0
 #define EMPTY_S 0.0015
 #define DRAIN_EVERY_NS (4 * WV_NS_PER_S)
 #define DRAIN_RATE 0.1
@@ -111,6 +131,7 @@ struct rift_cc {
     double rtt_bucket[2];
     uint64_t rtt_bucket_at;
     double ce, loss;
+    double used; /* what frames take of their target, mean */
 
     uint32_t frame;   /* of the train being read */
     double frame_low; /* its lowest foreign wait, s */
@@ -172,8 +193,10 @@ static void set_pace(struct rift_cc *cc)
     double capacity = delta_capacity_bps(&cc->capacity);
     double drain = (double)cc->queued_bytes * 8 / cc->frame_s;
     double pace = capacity > 0 ? PACE_OVER_RATE * cc->rate : PACE_FIRST * cc->rate;
+    if (cc->capacity.pair_bps <= 0 && capacity > 0)
+        pace = PACE_ROUGH * cc->rate;
     if (capacity > 0)
-        pace = fmax(pace, fmin(drain, PACE_OVER_RATE * capacity * fmin(cc->brake, 1)));
+        pace = fmax(pace, fmin(drain, PACE_OVER_RATE * capacity * clamp(cc->brake, PACE_BRAKED, 1)));
     cc->pacer.pace_bps = fmax(pace, SILENT_BPS);
 }
 
@@ -269,7 +292,8 @@ static void drain(struct rift_cc *cc, double queue, uint64_t now)
 
 static double queue_half(const struct rift_cc *cc, double capacity)
 {
-    return fmax(QUEUE_HALF_S, QUEUE_HALF_PACKETS * (double)cc->config.mtu_bytes * 8 / capacity);
+    double least = cc->capacity.pair_bps > 0 ? QUEUE_HALF_S : QUEUE_HALF_ROUGH_S;
+    return fmax(least, QUEUE_HALF_PACKETS * (double)cc->config.mtu_bytes * 8 / capacity);
 }
 
 static double standing(const struct rift_cc *cc)
@@ -295,6 +319,10 @@ static void control(struct rift_cc *cc, uint64_t now)
     if (cc->share <= 0)
         cc->share = clamp((double)cc->config.start_bps / capacity, SHARE_LEAST, 1);
     double half = queue_half(cc, capacity);
+    if (cc->used > USED_LEAST || cc->queue_now > TRIM_QUEUE_S)
+        delta_capacity_trim(&cc->capacity, TRIM_PER_S * dt * (1 - fmin(cc->queue_now / TRIM_QUEUE_S, TRIM_MOST)));
+    if (standing(cc) < EMPTY_S && cc->used > USED_LEAST)
+        delta_capacity_grow(&cc->capacity, dt, now);
     double q = fmin(standing(cc), QUEUE_SHARE_MOST * half);
     if (q > QUEUE_FREE * half)
         cc->busy_at = now, cc->starting = false;
@@ -315,7 +343,8 @@ static void control(struct rift_cc *cc, uint64_t now)
     cc->acts[k].taken_s = (cc->brake - 1) * dt;
     expected = half * (1 / cc->share - 1);
     double error = cc->queue_now - expected + in_the_loop(cc, now);
-    cc->brake = clamp(1 - BRAKE_GAIN * error / d, BRAKE_LEAST, BRAKE_MOST);
+    double gain = cc->capacity.pair_bps > 0 ? BRAKE_GAIN : BRAKE_GAIN_ROUGH;
+    cc->brake = clamp(1 - gain * error / d, BRAKE_LEAST, BRAKE_MOST);
 }
 
 static void delta_on_report(struct rift_cc *cc, const struct rift_cc_report *report, uint64_t now)
@@ -360,6 +389,8 @@ static void settle_backlog(struct rift_cc *cc, uint64_t now)
 static void delta_on_frame_queued(struct rift_cc *cc, const struct rift_cc_frame *frame, uint64_t now)
 {
     settle_backlog(cc, now);
+    double asked = fmax(cc->asked[FRAMES_AHEAD - 1] * cc->rate, SILENT_BPS) * cc->frame_s;
+    cc->used += ((double)frame->bytes * 8 / asked - cc->used) * 0.1;
     cc->backlog += (double)frame->bytes * 8 / (cc->rate * cc->frame_s);
     cc->backlog = fmin(cc->backlog, 30);
     cc->queued_bytes += frame->bytes;

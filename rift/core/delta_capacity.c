@@ -13,6 +13,8 @@
 #define PAIRS_RECENT     8    /* a new capacity is taken over from this many... */
 #define PAIRS_RECENT_MIN 7    /* ...when so many agree... */
 #define PAIR_TRAIN       0.25 /* ...and the last train does, within this */
+#define PAIRS_FALL 3
+#define PAIR_FALL_TRAIN 0.1
 #define PAIR_GAP_MIN_NS  1500 /* closer arrivals came in one aggregate and say nothing */
 #define PAIR_HOLD_NS (500 * WV_NS_PER_MS) /* an agreement outlives its quorum for so long */
 #define PAIR_NONE        1e12
@@ -22,6 +24,12 @@
 #define TRAIN_PACKETS     3    /* fewer don't show a dispersion */
 #define TRAIN_STRETCHED   0.93 /* arrival rate over sending rate below which the path was the limit */
 #define TRAIN_KEEP 0.85 /* weight of the trains so far when one more comes: the last seven or so count */
+#define GROW_AFTER_NS (100 * WV_NS_PER_MS)
+#define GROW_PER_S 1.0
+#ifndef TRIM_LEAST
+#define TRIM_LEAST 0.4
+#endif
+#define TRIM_MOST 1.12
 #define TRAIN_FELL 0.6  /* a train this far below the mean starts anew: the path changed */
 
 static int compare(const void *a, const void *b)
@@ -48,6 +56,15 @@ static void judge_pairs(struct delta_capacity *c, uint64_t now)
 {
     unsigned all = WV_MIN(c->n_pairs, (unsigned)DELTA_PAIRS), agree;
     double bps;
+    if (c->pair_bps > 0 && c->n_pairs >= PAIRS_FALL && c->last_train_bps > 0) {
+        bps = pair_median(c, PAIRS_FALL, &agree);
+        if (agree == PAIRS_FALL && bps < (1 - PAIR_TRAIN) * c->pair_bps &&
+            fabs(c->last_train_bps - bps) < PAIR_FALL_TRAIN * bps) {
+            c->pair_bps = bps;
+            c->agreed_at = now;
+            return;
+        }
+    }
     if (c->n_pairs >= PAIRS_RECENT) {
         bps = pair_median(c, PAIRS_RECENT, &agree);
         /* Alone on the path, trains say the same as pairs; with others they say less, but never more. */
@@ -104,6 +121,7 @@ void delta_capacity_train_end(struct delta_capacity *c, uint64_t now)
     double out_bps = (double)c->train.bytes * 8e9 / (double)arrived;
     c->sampled_at = now;
     c->any = true;
+    c->trained_at = now;
     c->last_train_bps = out_bps < TRAIN_STRETCHED * in_bps ? out_bps : 0;
     if (c->last_train_bps > 0 && c->train_bps > 0 && out_bps < TRAIN_FELL * c->train_bps)
         c->sum.bits = c->sum.sent_s = c->sum.arrived_s = 0;
@@ -117,9 +135,24 @@ void delta_capacity_train_end(struct delta_capacity *c, uint64_t now)
         c->train_bps = fmax(c->train_bps, fmin(mean_out, c->sum.bits / c->sum.sent_s));
 }
 
+void delta_capacity_grow(struct delta_capacity *c, double dt, uint64_t now)
+{
+    if (c->pair_bps > 0 || now - c->trained_at < GROW_AFTER_NS)
+        return;
+    c->train_bps *= 1 + GROW_PER_S * dt;
+    c->sum.bits = c->sum.sent_s = c->sum.arrived_s = 0;
+}
+
+void delta_capacity_trim(struct delta_capacity *c, double change)
+{
+    if (c->pair_bps > 0)
+        return;
+    c->trim = fmin(fmax(c->trim + change, TRIM_LEAST - 1), TRIM_MOST - 1);
+}
+
 double delta_capacity_bps(const struct delta_capacity *c)
 {
     if (c->pair_bps > 0)
         return c->train_bps > 0 ? fmin(c->pair_bps, PAIR_OVER_TRAIN * c->train_bps) : c->pair_bps;
-    return c->train_bps;
+    return c->train_bps * (1 + c->trim);
 }

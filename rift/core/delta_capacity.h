@@ -23,6 +23,8 @@ struct delta_capacity {
         double bits, sent_s, arrived_s;
     } sum; /* of the last trains: a ratio of sums, as jitter would bias a mean of ratios */
     uint64_t sampled_at; /* last sample of either kind */
+    uint64_t trained_at;
+    double trim; /* relative correction of the trains' mean */
     bool any;
     struct {
         uint64_t sent_first, sent_last, arrived_first, arrived_last, bytes;
@@ -38,6 +40,14 @@ void delta_capacity_packet(struct delta_capacity *c, uint64_t sent, uint64_t arr
 
 /* The current train is complete, or the next packet does not belong to it. */
 void delta_capacity_train_end(struct delta_capacity *c, uint64_t now);
+
+/* DT seconds went by in which frames were too small to make trains and no queue stood: the path carries more
+ * than was believed, or will tell so. */
+void delta_capacity_grow(struct delta_capacity *c, double dt, uint64_t now);
+
+/* Corrects what trains say by CHANGE more (relative), within bounds: jitter stretches trains, and a capacity that
+ * comes and goes must not be taken at its mean. */
+void delta_capacity_trim(struct delta_capacity *c, double change);
 
 /* The capacity, bps; 0: not known yet. */
 double delta_capacity_bps(const struct delta_capacity *c);
