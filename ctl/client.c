@@ -105,6 +105,11 @@ bool wv_ctl_reachable(struct wv_ctl *c)
     return true;
 }
 
+static unsigned patience_ms(const struct wv_ctl *c)
+{
+    return c->answer_ms ? c->answer_ms : ANSWER_MS;
+}
+
 static int complain(struct wv_ctl *c, int r)
 {
     switch (r) {
@@ -136,8 +141,8 @@ static int complain(struct wv_ctl *c, int r)
     case -EAGAIN:
         fprintf(
             c->err,
-            "wavryctl: the host at %s did not answer within %d s: its supervisor is stopped or overloaded\n",
-            c->place, ANSWER_MS / 1000);
+            "wavryctl: the host at %s did not answer within %u ms: its supervisor is stopped or overloaded\n",
+            c->place, patience_ms(c));
         return EX_TEMPFAIL;
     default:
         fprintf(c->err, "wavryctl: the conversation with the host at %s failed: %s\n", c->place,
@@ -146,10 +151,10 @@ static int complain(struct wv_ctl *c, int r)
     }
 }
 
-static int wait_for(int fd, short events)
+static int wait_for(const struct wv_ctl *c, int fd, short events)
 {
     struct pollfd p = {.fd = fd, .events = events};
-    uint64_t end = wv_now_ns() + ANSWER_MS * WV_NS_PER_MS;
+    uint64_t end = wv_now_ns() + patience_ms(c) * WV_NS_PER_MS;
     for (;;) {
         uint64_t now = wv_now_ns();
         int r = now >= end ? 0 : poll(&p, 1, (int)((end - now) / WV_NS_PER_MS) + 1);
@@ -162,7 +167,7 @@ static int wait_for(int fd, short events)
     }
 }
 
-static int send_request(int fd, const char *verb, const char *argument)
+static int send_request(const struct wv_ctl *c, int fd, const char *verb, const char *argument)
 {
     Wavry__Bus__ControlRequest request = WAVRY__BUS__CONTROL_REQUEST__INIT;
     request.verb = (char *)(uintptr_t)verb;
@@ -172,21 +177,21 @@ static int send_request(int fd, const char *verb, const char *argument)
     if (!packed)
         return -ENOMEM;
     wavry__bus__control_request__pack(&request, packed);
-    int r = wait_for(fd, POLLOUT);
+    int r = wait_for(c, fd, POLLOUT);
     if (r == 0)
         r = wv_fdpass_send(fd, packed, len, NULL, 0);
     free(packed);
     return r;
 }
 
-static int receive_reply(int fd, Wavry__Bus__ControlReply **ret, int fds[WV_FDPASS_MAX_FDS],
-                         size_t *ret_n_fds)
+static int receive_reply(const struct wv_ctl *c, int fd, Wavry__Bus__ControlReply **ret,
+                         int fds[WV_FDPASS_MAX_FDS], size_t *ret_n_fds)
 {
     size_t len, n_fds;
     wv_cleanup(wv_free_p) uint8_t *packed = malloc(WV_FDPASS_MAX_BYTES);
     if (!packed)
         return -ENOMEM;
-    int r = wait_for(fd, POLLIN);
+    int r = wait_for(c, fd, POLLIN);
     if (r == 0)
         r = wv_fdpass_receive(fd, packed, WV_FDPASS_MAX_BYTES, &len, fds, &n_fds);
     if (r < 0)
@@ -211,9 +216,9 @@ int wv_ctl_ask(struct wv_ctl *c, const char *verb, const char *argument, Wavry__
     size_t n_fds = 0;
     Wavry__Bus__ControlReply *reply = NULL;
     int fd = connect_host(c);
-    int r = fd < 0 ? fd : send_request(fd, verb, argument);
+    int r = fd < 0 ? fd : send_request(c, fd, verb, argument);
     if (r == 0)
-        r = receive_reply(fd, &reply, fds, &n_fds);
+        r = receive_reply(c, fd, &reply, fds, &n_fds);
     if (fd >= 0)
         wv_close(fd);
     if (r < 0)

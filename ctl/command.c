@@ -25,7 +25,7 @@ static const struct command {
     {"sessions", NULL, NULL, WITH_JSON, wv_ctl_sessions, "sessions [--json]",
      "Who is connected, and how well."},
     {"metrics", NULL, NULL, WITH_JSON | WITH_OPENMETRICS, wv_ctl_metrics, "metrics [--json|--openmetrics]",
-     "All that the stages have counted and measured; times in microseconds."},
+     "All that the stages have counted and measured; times in microseconds, for scrapers in seconds."},
     {"top", NULL, NULL, WITH_COUNT, wv_ctl_top, "top [--once|--count N]",
      "A live table: latency p50/p99 of the last second, rates, drops, sessions. q ends it."},
     {"restart", "STAGE", NULL, 0, wv_ctl_restart, "restart STAGE",

@@ -22,9 +22,10 @@ struct wv_ctl {
     const char *socket;   /* --socket; NULL: the default places */
     const char *name;     /* --name */
     bool json, openmetrics;
-    uint64_t count;  /* of top: tables to print; 0: for ever */
-    uint16_t port;   /* of doctor */
-    char place[256]; /* where the host was looked for, or answered, last */
+    uint64_t count;     /* of top: tables to print; 0: for ever */
+    uint16_t port;      /* of doctor */
+    unsigned answer_ms; /* how long an answer may take; 0: 10 s */
+    char place[256];    /* where the host was looked for, or answered, last */
 };
 
 /* The whole program but for the standard streams. Returns the exit code (sysexits). */

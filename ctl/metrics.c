@@ -3,6 +3,7 @@
 #include "ctl/ctl.h"
 
 #include "ctl/format.h"
+#include "ctl/openmetrics.h"
 #include "lib/base/util.h"
 
 #include <string.h>
@@ -47,53 +48,6 @@ static void json_page(FILE *out, const struct wv_metrics_snapshot *s)
     fputc('}', out);
 }
 
-/* HELP takes backslash escapes for backslash, quote and newline (OpenMetrics 1.0, section "escaping"). */
-static void print_help(FILE *out, const struct wv_metric_value *v)
-{
-    for (const char *c = v->help; *c; c++) {
-        if (*c == '\\' || *c == '"')
-            fputc('\\', out);
-        fputc(*c, out);
-    }
-    if (v->unit[0])
-        fprintf(out, " Unit: %s.", v->unit);
-}
-
-static void openmetrics_histogram(FILE *out, const char *name, const struct wv_metric_value *v)
-{
-    uint64_t below = 0;
-    for (unsigned i = 0; i < WV_METRIC_BUCKETS; i++) {
-        below += v->buckets[i];
-        if (i % 16 == 15 && i + 1 < WV_METRIC_BUCKETS) /* at powers of two: enough for a graph */
-            fprintf(out, "%s_bucket{le=\"%llu\"} %llu\n", name,
-                    (unsigned long long)wv_histogram_bucket_upper(i), (unsigned long long)below);
-    }
-    fprintf(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %llu\n%s_count %llu\n", name, (unsigned long long)below,
-            name, (unsigned long long)v->sum, name, (unsigned long long)below);
-}
-
-/* OpenMetrics 1.0. The stage is part of the name: another stage's metric of the same name may be of another
- * kind. */
-static void openmetrics_page(FILE *out, const char *stage, const struct wv_metrics_snapshot *s)
-{
-    for (size_t i = 0; i < s->n; i++) {
-        const struct wv_metric_value *v = &s->values[i];
-        char name[160];
-        snprintf(name, sizeof(name), "wavry_%s_%s", stage, v->name);
-        size_t len = strlen(name);
-        if (v->kind == WV_METRIC_COUNTER && len > 6 && strcmp(name + len - 6, "_total") == 0)
-            name[len - 6] = '\0'; /* the family is named without it, the sample with it */
-        fprintf(out, "# TYPE %s %s\n# HELP %s ", name, kind_name(v->kind), name);
-        print_help(out, v);
-        fputc('\n', out);
-        if (v->kind == WV_METRIC_HISTOGRAM)
-            openmetrics_histogram(out, name, v);
-        else
-            fprintf(out, "%s%s %llu\n", name, v->kind == WV_METRIC_COUNTER ? "_total" : "",
-                    (unsigned long long)v->value);
-    }
-}
-
 int wv_ctl_metrics(struct wv_ctl *c)
 {
     struct wv_ctl_pages p;
@@ -105,6 +59,11 @@ int wv_ctl_metrics(struct wv_ctl *c)
     int r = wv_ctl_pages_get(c, &p);
     if (r != 0)
         return r;
+    if (c->openmetrics) {
+        wv_openmetrics_write(c->out, &p, true);
+        wv_ctl_pages_fini(&p);
+        return EX_OK;
+    }
     bool any = false;
     if (c->json)
         fputc('{', c->out);
@@ -116,8 +75,6 @@ int wv_ctl_metrics(struct wv_ctl *c)
             wv_format_json(c->out, p.names[i]);
             fputs(": ", c->out);
             json_page(c->out, s);
-        } else if (c->openmetrics) {
-            openmetrics_page(c->out, p.names[i], s);
         } else {
             if (!any)
                 fputs("STAGE       METRIC                             KIND           VALUE/COUNT        P50  "
@@ -130,8 +87,6 @@ int wv_ctl_metrics(struct wv_ctl *c)
     }
     if (c->json)
         fputs("}\n", c->out);
-    if (c->openmetrics)
-        fputs("# EOF\n", c->out);
     wv_ctl_pages_fini(&p);
     return EX_OK;
 }

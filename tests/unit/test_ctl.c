@@ -293,10 +293,12 @@ START_TEST(metrics_in_three_forms)
     has(out_text, "# TYPE wavry_capture_frames_published counter\n");
     has(out_text, "# HELP wavry_capture_frames_published Frames \\\"seen\\\".");
     has(out_text, "\nwavry_capture_frames_published_total 60\n");
-    has(out_text, "# TYPE wavry_capture_capture_us histogram\n");
-    has(out_text, "wavry_capture_capture_us_bucket{le=\"511\"} 51\n");
-    has(out_text, "wavry_capture_capture_us_bucket{le=\"+Inf\"} 100\n");
-    has(out_text, "wavry_capture_capture_us_sum 50500\n");
+    has(out_text, "wavry_stage_ready{stage=\"capture\"} 1\n");
+    has(out_text,
+        "# TYPE wavry_capture_capture_seconds histogram\n# UNIT wavry_capture_capture_seconds seconds\n");
+    has(out_text, "wavry_capture_capture_seconds_bucket{le=\"0.000511\"} 51\n");
+    has(out_text, "wavry_capture_capture_seconds_bucket{le=\"+Inf\"} 100\n");
+    has(out_text, "wavry_capture_capture_seconds_sum 0.050500\n");
     ck_assert_str_eq(out_text + strlen(out_text) - 6, "# EOF\n");
 }
 END_TEST
