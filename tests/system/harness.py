@@ -38,6 +38,7 @@ class SystemTest(unittest.TestCase):
         self.dir = tempfile.mkdtemp(prefix="wavry-system-")
         os.chmod(self.dir, 0o711)
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.place = "host"  # the folder of the host that is asked; a test with two hosts changes it
         self.logs = []
         self.addCleanup(self.show_logs)
 
@@ -74,11 +75,11 @@ class SystemTest(unittest.TestCase):
         with open(self.path(f"{name}.log"), errors="replace") as f:
             return f.read()
 
-    def xvfb(self, size="1280x720", display=None):
-        """Starts an X server and returns (process, ":N")."""
+    def xvfb(self, size="1280x720", display=None, access=("-ac",)):
+        """Starts an X server and returns (process, ":N"). ACCESS: its options that say who may come."""
         read, write = os.pipe()
         command = ["Xvfb"] + ([display] if display else []) + [
-            "-displayfd", str(write), "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset", "-ac"]
+            "-displayfd", str(write), "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset", *access]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL, pass_fds=[write])
         os.close(write)
@@ -88,24 +89,27 @@ class SystemTest(unittest.TestCase):
         self.assertTrue(number, "Xvfb did not start")
         return process, f":{number}"
 
-    def target(self, display):
-        return self.start("target", [f"{BIN}/wavry-demo-target"], DISPLAY=display)
+    def target(self, display, **environment):
+        return self.start("target", [f"{BIN}/wavry-demo-target"], DISPLAY=display, **environment)
 
     # ---- host
 
-    def host(self, display, *options, ready=True):
-        self.port = free_udp_port()
-        process = self.start("host", [f"{BIN}/wavry-supervisor", "--standalone", "--runtime-dir", self.path("run"),
-                                      "--state-dir", self.path("state"), "--port", str(self.port),
-                                      "--display", display, *options])
+    def host(self, display, *options, ready=True, port=None, **environment):
+        """Starts a host in the folders self.place.run and self.place.state; its log is self.place.log."""
+        self.port = port or free_udp_port()
+        process = self.start(self.place, [f"{BIN}/wavry-supervisor", "--standalone", "--runtime-dir",
+                                          self.path(f"{self.place}.run"), "--state-dir",
+                                          self.path(f"{self.place}.state"), "--port", str(self.port),
+                                          "--display", display, *options], **environment)
         if ready:
             wait_for(lambda: process.poll() is not None or self.all_ready(), 20,
-                     lambda: "every stage ready; the host said:\n" + self.read_log("host"))
-            self.assertIsNone(process.poll(), self.read_log("host"))
+                     lambda: "every stage ready; the host said:\n" + self.read_log(self.place))
+            self.assertIsNone(process.poll(), self.read_log(self.place))
         return process
 
     def ctl(self, *arguments):
-        return subprocess.run([f"{BIN}/wavryctl", "--socket", self.path("run/control.sock"), *arguments],
+        return subprocess.run([f"{BIN}/wavryctl", "--socket", self.path(f"{self.place}.run/control.sock"),
+                               *arguments],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=20)
 
     def stages(self):
@@ -158,7 +162,19 @@ class SystemTest(unittest.TestCase):
         base = self.presses_seen()
         wait_for(lambda: self.presses_seen() > base + 1, seconds,
                  lambda: "presses seen again; the probe said:\n" + self.read_log("probe")[-800:] +
-                 "\nthe host said:\n" + self.read_log("host")[-3000:])
+                 "\nthe host said:\n" + self.read_log(self.place)[-3000:])
+
+    def viewer(self, name, *options, seconds=60):
+        """Starts a client without a window, authorized as NAME; its log is NAME.log."""
+        identity = self.path(f"{name}.identity")
+        self.authorize(identity, name)
+        return self.start(name, [f"{BIN}/wavry-client", f"127.0.0.1:{self.port}", "--headless", "--identity", identity,
+                                 "--seconds", str(seconds), "--stats-json", self.path(f"{name}.json"), *options])
+
+    def said(self, name, text, seconds=10):
+        """Waits until the log of NAME holds TEXT."""
+        wait_for(lambda: text in self.read_log(name), seconds, lambda: f"{name} saying {text!r}; it said:\n" +
+                 self.read_log(name))
 
     def client_window(self, display, *options, name="client"):
         identity = self.path(f"{name}.identity")

@@ -51,8 +51,8 @@ class BadDay(SystemTest):
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
             s.bind(("::", 0))
             port = s.getsockname()[1]
-            result = subprocess.run([f"{BIN}/wavry-supervisor", "--standalone", "--runtime-dir", self.path("run"),
-                                     "--state-dir", self.path("state"), "--port", str(port), "--display", display],
+            result = subprocess.run([f"{BIN}/wavry-supervisor", "--standalone", "--runtime-dir", self.path("host.run"),
+                                     "--state-dir", self.path("host.state"), "--port", str(port), "--display", display],
                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20,
                                     check=False)
         self.assertNotEqual(result.returncode, 0)

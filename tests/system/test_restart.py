@@ -69,7 +69,7 @@ class Restart(SystemTest):
         pids = [row["pid"] for row in self.stages().values()]
         self.assertEqual(self.stop(self.host_process), 0, self.read_log("host"))
         wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 5, "all processes gone")
-        left = os.listdir(self.path("run")) if os.path.exists(self.path("run")) else []
+        left = os.listdir(self.path("host.run")) if os.path.exists(self.path("host.run")) else []
         self.assertEqual(left, [])
 
 

@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""An X server that wants a cookie. Started as root the stages are other users, who can't read the person's file."""
+import os
+import secrets
+import signal
+import struct
+
+from harness import SystemTest, main, wait_for
+
+
+def authority(cookie):
+    """The bytes of an Xauthority file with COOKIE for every display (FamilyWild)."""
+    fields = [b"", b"", b"MIT-MAGIC-COOKIE-1", cookie]
+    return struct.pack(">H", 0xFFFF) + b"".join(struct.pack(">H", len(f)) + f for f in fields)
+
+
+class Cookie(SystemTest):
+    def write(self, name, cookie):
+        path = self.path(name)
+        with open(path, "wb", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
+            f.write(authority(cookie))
+        return path
+
+    def setUp(self):
+        super().setUp()
+        cookie = secrets.token_bytes(16)
+        self.right = self.write("right", cookie)
+        self.wrong = self.write("wrong", bytes(16))
+        _, self.display = self.xvfb(access=("-auth", self.right))
+
+    def test_stages_get_the_cookie(self):
+        self.target(self.display, XAUTHORITY=self.right)
+        self.host(self.display, XAUTHORITY=self.right)
+        probe = self.probe(20, "--pause", "60")
+        wait_for(lambda: self.presses_seen() > 1, 15, lambda: "presses: " + self.read_log("probe"))
+        for name in ["capture", "input"]:  # a stage that starts again gets it again
+            before = self.stages()[name]["pid"]
+            os.kill(before, signal.SIGKILL)
+            wait_for(lambda: self.all_ready() and self.stages()[name]["pid"] != before, 10, f"{name} back")
+            self.wait_for_press()
+        probe.send_signal(signal.SIGTERM)
+        self.assertEqual(self.probe_result(probe, 10)["connects"], 1)
+
+    def test_a_wrong_cookie_is_said(self):
+        self.host(self.display, XAUTHORITY=self.wrong)
+        wait_for(lambda: "XAUTHORITY" in self.stages()["capture"]["status"], 10, lambda: str(self.stages()))
+        self.assertIn(self.display, self.stages()["capture"]["status"])
+
+
+if __name__ == "__main__":
+    main()
