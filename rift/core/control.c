@@ -13,6 +13,17 @@
 #define MESSAGE_ROUND 4096u
 #define MESSAGE_KEEP  16384u
 
+struct rift_control_chunk *rift_control_chunk_new(const uint8_t *data, size_t len, bool last)
+{
+    struct rift_control_chunk *c = malloc(sizeof *c + len);
+    if (!c)
+        return NULL;
+    *c = (struct rift_control_chunk){.len = (uint16_t)len, .last = last};
+    if (len)
+        memcpy(c->data, data, len);
+    return c;
+}
+
 void rift_control_tx_init(struct rift_control_tx *t)
 {
     *t = (struct rift_control_tx){.window = WINDOW_FIRST};
@@ -46,15 +57,12 @@ int rift_control_tx_push(struct rift_control_tx *t, const uint8_t *data, size_t 
     for (uint32_t i = 0; i < count; i++) {
         size_t at = (size_t)i * RIFT_CONTROL_CHUNK_BYTES;
         size_t part = WV_MIN(len - at, (size_t)RIFT_CONTROL_CHUNK_BYTES);
-        struct rift_control_chunk *c = malloc(sizeof *c + part);
+        struct rift_control_chunk *c = rift_control_chunk_new(part ? data + at : NULL, part, i + 1 == count);
         if (!c) {
             while (t->next != began)
                 drop_tx(t, --t->next);
             return RIFT_SESSION_FULL;
         }
-        *c = (struct rift_control_chunk){.len = (uint16_t)part, .last = i + 1 == count};
-        if (part)
-            memcpy(c->data, data + at, part);
         t->memory_bytes += sizeof *c + part;
         t->chunks[t->next++ % RIFT_CONTROL_QUEUE] = c;
     }
@@ -78,7 +86,17 @@ static unsigned in_flight(const struct rift_control_tx *t)
 
 static bool may_send_fresh(const struct rift_control_tx *t)
 {
-    return t->fresh != t->next && t->fresh - t->first < RIFT_CONTROL_IN_FLIGHT && in_flight(t) < t->window;
+    return t->fresh != t->next && t->fresh - t->first < RIFT_CONTROL_IN_FLIGHT &&
+           (!t->held || t->fresh != t->committed) && in_flight(t) < t->window;
+}
+
+uint32_t rift_control_tx_coverable(const struct rift_control_tx *t)
+{
+    uint32_t end = t->first;
+    for (uint32_t seq = t->first; seq != t->next && seq - t->first < RIFT_CONTROL_IN_FLIGHT; seq++)
+        if (t->chunks[seq % RIFT_CONTROL_QUEUE]->last)
+            end = seq + 1;
+    return end;
 }
 
 static bool write_chunk(struct wv_writer *w, uint32_t seq, struct rift_control_chunk *c, uint64_t now)
@@ -209,21 +227,20 @@ int rift_control_rx_frame(struct rift_control_rx *r, struct wv_reader *body)
     if (body->failed || flags > FLAG_LAST || body->left > RIFT_CONTROL_CHUNK_BYTES)
         return -EBADMSG;
     size_t len = body->left;
-    if (len == 0 && flags != FLAG_LAST)
+    if (len != RIFT_CONTROL_CHUNK_BYTES && flags != FLAG_LAST)
         return -EBADMSG;
     r->ack_due = true;
     struct rift_control_chunk **place = &r->chunks[seq % RIFT_CONTROL_WINDOW];
     /* Unsigned distance: old sequences are far ahead too, so one check keeps both out of the window. */
-    if (seq - r->taken >= RIFT_CONTROL_WINDOW || *place)
+    uint32_t window = r->held ? RIFT_CONTROL_IN_FLIGHT : RIFT_CONTROL_WINDOW;
+    if (seq - r->taken >= window || *place)
         return 0;
-    struct rift_control_chunk *c = malloc(sizeof *c + len);
+    struct rift_control_chunk *c = rift_control_chunk_new(wv_read_span(body, len), len, flags & FLAG_LAST);
     if (!c)
         return 0; /* as if it had been lost: it comes again */
-    *c = (struct rift_control_chunk){.len = (uint16_t)len, .last = flags & FLAG_LAST};
-    if (len)
-        memcpy(c->data, wv_read_span(body, len), len);
     r->memory_bytes += sizeof *c + len;
     *place = c;
+    r->dirty = true;
     while (r->next - r->taken < RIFT_CONTROL_WINDOW && r->chunks[r->next % RIFT_CONTROL_WINDOW])
         r->next++;
     return 0;
@@ -243,6 +260,25 @@ static int grow_message(struct rift_control_rx *r, size_t need)
     return 0;
 }
 
+/* Where the next message ends and how long it is. Returns 0, RIFT_CONTROL_NONE when not all of it has come,
+ * -EPROTO when it is too long. */
+static int find_message(const struct rift_control_rx *r, uint32_t *ret_end, size_t *ret_len)
+{
+    size_t len = 0;
+    for (uint32_t seq = r->taken; seq != r->next; seq++) {
+        const struct rift_control_chunk *c = r->chunks[seq % RIFT_CONTROL_WINDOW];
+        len += c->len;
+        if (len > RIFT_CONTROL_MAX_BYTES)
+            return -EPROTO;
+        if (c->last) {
+            *ret_end = seq + 1;
+            *ret_len = len;
+            return 0;
+        }
+    }
+    return RIFT_CONTROL_NONE;
+}
+
 int rift_control_rx_pop(struct rift_control_rx *r, const uint8_t **ret_data, size_t *ret_len)
 {
     if (r->message_lent) {
@@ -251,29 +287,30 @@ int rift_control_rx_pop(struct rift_control_rx *r, const uint8_t **ret_data, siz
         if (r->message_capacity > MESSAGE_KEEP)
             drop_message(r);
     }
-    while (r->taken != r->next) {
+    uint32_t end;
+    size_t len;
+    int result = find_message(r, &end, &len);
+    if (result != 0)
+        return result;
+    if (grow_message(r, len + 1) < 0)
+        return -ENOMEM;
+    while (r->taken != end) {
         struct rift_control_chunk *c = r->chunks[r->taken % RIFT_CONTROL_WINDOW];
-        if (r->message_len + c->len > RIFT_CONTROL_MAX_BYTES)
-            return -EPROTO;
-        if (grow_message(r, r->message_len + c->len + 1) < 0)
-            return -ENOMEM;
         memcpy(r->message + r->message_len, c->data, c->len);
         r->message_len += c->len;
-        bool last = c->last;
         drop_rx(r, r->taken++);
-        if (!last)
-            continue;
-        r->message_lent = true;
-        *ret_data = r->message;
-        *ret_len = r->message_len;
-        return 0;
     }
-    return RIFT_CONTROL_NONE;
+    r->number++;
+    r->message_lent = true;
+    *ret_data = r->message;
+    *ret_len = len;
+    return 0;
 }
 
 void rift_control_rx_write_ack(struct rift_control_rx *r, struct wv_writer *w)
 {
-    if (!r->ack_due || wv_writer_space(w) < RIFT_FRAME_HEADER_BYTES + RIFT_CONTROL_ACK_BYTES)
+    if (!r->ack_due || (r->held && r->dirty) ||
+        wv_writer_space(w) < RIFT_FRAME_HEADER_BYTES + RIFT_CONTROL_ACK_BYTES)
         return;
     uint64_t bitmap = 0;
     for (uint32_t i = 0; i < 64; i++) {

@@ -22,7 +22,12 @@ struct rift_control_tx {
     unsigned window;             /* chunks in flight that the path seems to take */
     unsigned window_credit;
     size_t memory_bytes;
+    bool held; /* only what a stored state covers may be sent: chunks before COMMITTED */
+    uint32_t committed;
 };
+
+/* A chunk with LEN bytes of DATA; NULL: no memory. */
+struct rift_control_chunk *rift_control_chunk_new(const uint8_t *data, size_t len, bool last);
 
 void rift_control_tx_init(struct rift_control_tx *t);
 void rift_control_tx_fini(struct rift_control_tx *t);
@@ -34,17 +39,23 @@ int rift_control_tx_push(struct rift_control_tx *t, const uint8_t *data, size_t 
 bool rift_control_tx_write(struct rift_control_tx *t, struct wv_writer *w, uint64_t rto_ns, uint64_t now);
 uint64_t rift_control_tx_timeout(const struct rift_control_tx *t, uint64_t rto_ns);
 
+/* One past the last chunk that a stored state can cover: whole messages, RIFT_CONTROL_IN_FLIGHT chunks. */
+uint32_t rift_control_tx_coverable(const struct rift_control_tx *t);
+
 /* Returns false when it names chunks that were never sent. */
 bool rift_control_tx_ack(struct rift_control_tx *t, uint32_t next, uint64_t bitmap);
 
 struct rift_control_rx {
     struct rift_control_chunk *chunks[RIFT_CONTROL_WINDOW];
-    uint32_t taken; /* next chunk to be joined to a message */
-    uint32_t next;  /* all before it have come */
+    uint32_t taken;  /* next chunk to be joined to a message */
+    uint32_t next;   /* all before it have come */
+    uint32_t number; /* of messages handed out */
     uint8_t *message;
     size_t message_len, message_capacity;
     bool message_lent; /* the application still reads it */
     bool ack_due;
+    bool held,
+        dirty; /* held: nothing is acknowledged that no stored state covers (dirty: something is such) */
     size_t memory_bytes;
 };
 
@@ -55,7 +66,7 @@ void rift_control_rx_fini(struct rift_control_rx *r);
 int rift_control_rx_frame(struct rift_control_rx *r, struct wv_reader *body);
 
 enum { RIFT_CONTROL_NONE = 1 };
-/* The next whole message, valid until the next call. Returns 0, RIFT_CONTROL_NONE, -EPROTO when the peer's
- * message is too long, -ENOMEM. */
+/* The next whole message, valid until the next call; r->number is its number, from 1. Returns 0,
+ * RIFT_CONTROL_NONE, -EPROTO when the peer's message is too long, -ENOMEM. */
 int rift_control_rx_pop(struct rift_control_rx *r, const uint8_t **ret_data, size_t *ret_len);
 void rift_control_rx_write_ack(struct rift_control_rx *r, struct wv_writer *w);

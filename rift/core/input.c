@@ -120,7 +120,7 @@ static uint64_t repeat_pause(const struct rift_input_tx *t, uint64_t rtt_ns)
     return rift_backoff_ns(REPEAT_NS, t->repeats - REPEAT_FAST + 1, limit);
 }
 
-static void write_event(struct wv_writer *w, const struct rift_input_event *e)
+void rift_input_event_write(struct wv_writer *w, const struct rift_input_event *e)
 {
     wv_write_u8(w, e->kind);
     wv_write_u8(w, e->down);
@@ -148,7 +148,7 @@ bool rift_input_tx_write(struct rift_input_tx *t, struct wv_writer *w, uint64_t 
     wv_write_u32(w, t->flush_next);
     wv_write_u8(w, (uint8_t)count);
     for (uint32_t i = 0; i < count; i++, t->flush_next++) {
-        write_event(w, &t->events[t->flush_next % RIFT_INPUT_QUEUE]);
+        rift_input_event_write(w, &t->events[t->flush_next % RIFT_INPUT_QUEUE]);
         if (t->flush_next == t->fresh) {
             t->fresh++;
             t->sent++;
@@ -192,7 +192,7 @@ void rift_input_rx_init(struct rift_input_rx *r)
     *r = (struct rift_input_rx){.taken = 1, .next = 1};
 }
 
-static struct rift_input_event read_event(struct wv_reader *r)
+struct rift_input_event rift_input_event_read(struct wv_reader *r)
 {
     struct rift_input_event e = {0};
     e.kind = wv_read_u8(r);
@@ -211,7 +211,7 @@ int rift_input_rx_frame(struct rift_input_rx *r, struct wv_reader *body, uint64_
     if (body->failed || count == 0 || body->left != (size_t)count * RIFT_INPUT_EVENT_BYTES)
         return -EBADMSG;
     for (; count; count--, seq++) {
-        struct rift_input_event event = read_event(body);
+        struct rift_input_event event = rift_input_event_read(body);
         if (seq != r->next)
             continue; /* had it, or something before it is missing: both are repeated anyway */
         if (rift_input_event_check(&event) < 0)
@@ -220,6 +220,7 @@ int rift_input_rx_frame(struct rift_input_rx *r, struct wv_reader *body, uint64_
             break; /* the application doesn't take them: not acknowledged, so they come again */
         r->events[r->next++ % RIFT_INPUT_QUEUE] = event;
         r->received++;
+        r->dirty = true;
     }
     r->ack_due = true;
     r->echo_counter = counter;
@@ -238,7 +239,8 @@ bool rift_input_rx_pop(struct rift_input_rx *r, uint32_t *ret_seq, struct rift_i
 
 void rift_input_rx_write_ack(struct rift_input_rx *r, struct wv_writer *w, uint64_t now)
 {
-    if (!r->ack_due || wv_writer_space(w) < RIFT_FRAME_HEADER_BYTES + RIFT_INPUT_ACK_BYTES)
+    if (!r->ack_due || (r->held && r->dirty) ||
+        wv_writer_space(w) < RIFT_FRAME_HEADER_BYTES + RIFT_INPUT_ACK_BYTES)
         return;
     uint64_t delay_us = (now - r->echo_ns) / WV_NS_PER_US;
     wv_write_u8(w, RIFT_WIRE_INPUT_ACK);

@@ -7,6 +7,10 @@
 
 #define RIFT_INPUT_QUEUE 256
 
+/* The 20 bytes of an event. What was read must pass rift_input_event_check() before it is used. */
+void rift_input_event_write(struct wv_writer *w, const struct rift_input_event *e);
+struct rift_input_event rift_input_event_read(struct wv_reader *r);
+
 struct rift_input_tx {
     struct rift_input_event events[RIFT_INPUT_QUEUE]; /* by sequence modulo its size */
     uint32_t first;                                   /* oldest unacknowledged sequence */
@@ -39,6 +43,8 @@ struct rift_input_rx {
     uint32_t taken; /* sequence of the next event for the application */
     uint32_t next;  /* sequence that we expect from the peer */
     bool ack_due;
+    bool held,
+        dirty; /* held: nothing is acknowledged that no stored state covers (dirty: something is such) */
     uint64_t echo_counter, echo_ns;
     uint64_t received;
 };

@@ -171,6 +171,7 @@ int rift_session_next_event(struct rift_session *s, struct rift_event *ret_event
         *ret_event = (struct rift_event){.kind = RIFT_EVENT_CONTROL};
         ret_event->control.data = data;
         ret_event->control.len = len;
+        ret_event->control.number = s->control_rx.number;
         return 0;
     }
     if (r == -EPROTO)

@@ -119,6 +119,7 @@ struct rift_event {
         struct {
             const uint8_t *data; /* valid until the next call on the session */
             size_t len;
+            uint32_t number; /* counts from 1 */
         } control;
         struct rift_cursor cursor;
         struct {
@@ -153,10 +154,11 @@ struct rift_session_stats {
 
 enum {
     RIFT_SESSION_DROPPED =
-        1,                 /* receive: not for us, replayed, forged or malformed; counted, nothing changed */
-    RIFT_SESSION_IDLE = 1, /* send: nothing to send before rift_session_timeout() */
-    RIFT_SESSION_NONE = 1, /* next_event: no event */
-    RIFT_SESSION_FULL = 2, /* send_control, send_input: the peer does not acknowledge; the queue is full */
+        1,                  /* receive: not for us, replayed, forged or malformed; counted, nothing changed */
+    RIFT_SESSION_IDLE = 1,  /* send: nothing to send before rift_session_timeout() */
+    RIFT_SESSION_NONE = 1,  /* next_event: no event */
+    RIFT_SESSION_ENDED = 3, /* export: the session is closed, there is nothing to go on with */
+    RIFT_SESSION_FULL = 2,  /* send_control, send_input: the peer does not acknowledge; the queue is full */
 };
 
 struct rift_session;
@@ -240,6 +242,38 @@ void rift_session_request_keyframe(struct rift_session *s, uint64_t now);
 /* Sends a close to the peer (a few times); the local RIFT_EVENT_CLOSED follows at once. */
 void rift_session_close(struct rift_session *s, enum rift_close_reason reason, const char *text,
                         uint64_t now);
+
+/* ---- a session that outlives its process (host only) ----
+ *
+ * Its state is exported into memory that survives, and imported by the next process. What the peer was told
+ * must not be forgotten, so after rift_session_reserve() the session holds back, until an export covered it:
+ * acknowledgements, the first sending of a control message, a new key, and counters past a reserved block.
+ * The loop is then receive, receive ... next_event, next_event ... if (rift_session_wants_export(s)) export,
+ * and store it send, send ... until idle Store an export whole before the next send (two places in turns, for
+ * a process may die in between). What was handed to the application after the last export is handed out again
+ * after an import, with the same input.seq and control.number: drop numbers that were seen. What the
+ * application queued after it is lost with the application. The state holds keys and input: it must not reach
+ * a file or a core dump. */
+#define RIFT_STATE_MAX_BYTES (160u << 10)
+
+/* From now on counters are reserved in blocks of BLOCK (at least 1024; 65536 is a good one). Returns 0 or
+ * -EINVAL (a client, or a session that has sent or received). Nothing is sent before the first export. */
+int rift_session_reserve(struct rift_session *s, uint32_t block);
+
+/* Whether something waits for an export; also the reason when rift_session_timeout() says now and
+ * rift_session_send() is idle. False for a closed session. */
+bool rift_session_wants_export(const struct rift_session *s);
+
+/* Writes the state into BUFFER (CAPACITY at least RIFT_STATE_MAX_BYTES; a few kilobytes as a rule). No
+ * allocation. Returns 0 with RET_LEN, -EINVAL (no reservation, a small buffer), RIFT_SESSION_ENDED. */
+int rift_session_export(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now,
+                        size_t *ret_len);
+
+/* Makes a session of a state that rift_session_export() wrote. From CONFIG are taken: role, pacing, timeouts,
+ * entropy, MTU, ECN and key limits; all else is the state's. Wants an export before it sends, and a keyframe
+ * when there was video. Returns 0, -EBADMSG (it does not check out: begin without it), -EINVAL, -ENOMEM. */
+int rift_session_import(struct rift_session **ret_session, const struct rift_session_config *config,
+                        const uint8_t *state, size_t len, uint64_t now);
 
 void rift_session_set_pacing(struct rift_session *s, uint64_t pacing_bps, uint32_t burst_bytes);
 

@@ -21,6 +21,14 @@ struct rift_session {
     struct rift_pacer pacer;
     struct rift_pool pool;
     uint64_t idle_timeout_ns;
+
+    /* What a stored state covers, for a session that outlives its process (state.c). */
+    bool held;
+    uint32_t reserve_block;
+    uint64_t reserved_until; /* counters below may be used */
+    bool key_pending;        /* the next sending key waits until a state holds it */
+    bool path_unstored;
+
     uint64_t heard_ns; /* last authenticated datagram */
 
     struct rift_input_tx *input_tx; /* client */

@@ -22,6 +22,7 @@ void rift_session_path_result(struct rift_session *s, int result, uint64_t now)
     if (result != RIFT_PATH_CHANGED)
         return;
     s->stats.path_changes++;
+    s->path_unstored = true;
     rift_session_new_path(s, now);
 }
 

@@ -159,6 +159,8 @@ int rift_session_send_to(struct rift_session *s, uint8_t *buffer, size_t capacit
         return -EINVAL;
     s->mtu.capacity = (uint32_t)capacity;
     tick(s, now);
+    if (s->held && s->packet.next_counter >= s->reserved_until)
+        return RIFT_SESSION_IDLE; /* until a state with a new reservation is stored */
     struct rift_outgoing out = {0};
     memcpy(out.address, s->path.current, RIFT_ADDRESS_BYTES);
     struct wv_writer w;
@@ -166,8 +168,12 @@ int rift_session_send_to(struct rift_session *s, uint8_t *buffer, size_t capacit
     fill(s, &w, now, &out);
     if (w.length == 0)
         return RIFT_SESSION_IDLE;
-    if (rift_packet_wants_key(&s->packet, now))
-        rift_packet_next_key(&s->packet, now);
+    if (rift_packet_wants_key(&s->packet, now)) {
+        if (s->held)
+            s->key_pending = true;
+        else
+            rift_packet_next_key(&s->packet, now);
+    }
     uint64_t counter;
     out.len = rift_packet_protect(&s->packet, buffer, w.length, &counter);
     if (out.len == 0)
@@ -194,9 +200,10 @@ int rift_session_send(struct rift_session *s, uint8_t *buffer, size_t capacity, 
 
 uint64_t rift_session_timeout(const struct rift_session *s)
 {
+    bool may_send = !s->held || s->packet.next_counter < s->reserved_until;
     if (s->closed)
-        return s->closes_left ? s->close_due : RIFT_NEVER;
-    if (rift_packet_exhausted(&s->packet))
+        return s->closes_left && may_send ? s->close_due : RIFT_NEVER;
+    if (rift_packet_exhausted(&s->packet) || rift_session_wants_export(s))
         return 0;
     uint64_t at = rift_add_ns(s->heard_ns, s->idle_timeout_ns);
     at = rift_earlier(at, rift_timing_timeout(&s->timing));

@@ -15,6 +15,13 @@ void rift_split_init(struct rift_split *v, struct rift_pool *pool)
     *v = (struct rift_split){.pool = pool, .fragment_bytes = RIFT_FRAGMENT_BYTES, .end_due = RIFT_NEVER};
 }
 
+void rift_split_restore(struct rift_split *v, uint32_t newest_id)
+{
+    v->started = true;
+    v->newest_id = v->key_id = newest_id;
+    v->key_known = v->key_lost = true; /* only a new keyframe helps */
+}
+
 static struct rift_split_frame *frame_at(struct rift_split *v, unsigned i)
 {
     return &v->frames[(v->oldest + i) % RIFT_VIDEO_FRAMES];

@@ -49,6 +49,9 @@ void rift_split_fini(struct rift_split *v);
 int rift_split_push(struct rift_split *v, const struct rift_frame_meta *meta, const uint8_t *data,
                     size_t len);
 
+/* Frames up to NEWEST_ID were sent by a process before; none of them is here. */
+void rift_split_restore(struct rift_split *v, uint32_t newest_id);
+
 /* Fragments of frames that were not begun have at most BYTES from now on. */
 void rift_split_resize(struct rift_split *v, uint16_t bytes);
 

@@ -43,6 +43,10 @@ void rift_timing_init(struct rift_timing *t, uint64_t keepalive_ns, uint64_t now
 /* A new path: measures the round trip anew, beginning with a ping at NOW. The peer's clock stays known. */
 void rift_timing_reset(struct rift_timing *t, uint64_t now);
 
+/* What a process before had measured; RTT_NS 0: nothing. */
+void rift_timing_restore(struct rift_timing *t, uint64_t rtt_ns, uint64_t var_ns, uint64_t rtt_min_ns,
+                         int64_t offset_ns, uint64_t now);
+
 /* Input, control or video came or went. */
 void rift_timing_active(struct rift_timing *t, uint64_t now);
 

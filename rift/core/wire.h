@@ -93,7 +93,7 @@ static inline uint64_t rift_earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* a + b without wrapping: times near RIFT_NEVER stay never. */
+/* a + b without wrapping: times near RIFT_NEVER stay never, counters near their end there. */
 static inline uint64_t rift_add_ns(uint64_t a, uint64_t b)
 {
     return a > RIFT_NEVER - b ? RIFT_NEVER : a + b;
