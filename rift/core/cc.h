@@ -52,7 +52,7 @@ struct rift_cc_arrival {
     uint64_t seq;
     uint64_t arrival_ns; /* receiver's clock */
     bool ce;             /* it came with a congestion mark */
-    bool exact; /* its distance to the arrival before it is measured, not interpolated */
+    bool exact;          /* its distance to the arrival before it is measured, not interpolated */
 };
 
 /* What one feedback report says: arrivals in ascending seq. A seq between two of them did not arrive so far.

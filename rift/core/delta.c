@@ -22,12 +22,17 @@
 #include <stdlib.h>
 
 /* What of the capacity frames may fill: random frame sizes make a queue without bound at 1. */
-#define FILL_LATENCY    0.96
-#define FILL_THROUGHPUT 0.98
+#ifndef FILL_LATENCY
+#define FILL_LATENCY 0.908
+#endif
+#define FILL_THROUGHPUT 0.96
+#define FILL_ROUGH      0.96
 /* Frames may be this large, in frame times of the path, when nothing is left to pay back; per frame of
  * backlog they get this much smaller. Encoders act one to four frames late: more gain would swing. */
-#define FRAME_MOST   1.0
-#define FRAME_PAY    0.35
+#define FRAME_MOST 1.0
+#ifndef FRAME_PAY
+#define FRAME_PAY 0.5
+#endif
 #define FRAME_LEAST  0.05
 #define FRAMES_AHEAD 2 /* targets that are out but not yet encoded, at 60 frames a second */
 
@@ -46,34 +51,42 @@
 #define PACE_ROUGH 2.0
 #endif
 #define QUEUE_HALF_PACKETS 2
-#define QUEUE_SHARE_MOST   9.0 /* a queue counts at most as this many of them: above, the brake acts */
+#ifndef QUEUE_SHARE_MOST
+#define QUEUE_SHARE_MOST 9.0 /* a queue counts at most as this many of them: above, the brake acts */
+#endif
 /* What the control loop adds to a round trip: a report's interval and the encoder's delay. */
-#define LOOP_DELAY_S    0.050
+#define LOOP_DELAY_S 0.050
 #ifndef BRAKE_GAIN
 #define BRAKE_GAIN 2.5
 #endif
 #ifndef BRAKE_GAIN_ROUGH
 #define BRAKE_GAIN_ROUGH 1.0
 #endif
-#define BRAKE_LEAST     0.05
-#define BRAKE_MOST      1.1
-#define USED_LEAST 0.6
+#define BRAKE_LEAST 0.05
+#define BRAKE_MOST  1.1
+#define USED_LEAST  0.6
+#ifndef OWN_FRAMES
+#define OWN_FRAMES 1.0
+#endif
+#define CAPACITY_FELL 0.8
+#define GRACE_NS      (1500 * WV_NS_PER_MS)
 #ifndef TRIM_QUEUE_S
 #define TRIM_QUEUE_S 0.004
 #endif
 #ifndef TRIM_PER_S
 #define TRIM_PER_S 0.03
 #endif
-#define TRIM_MOST 15.0
-#define EMPTY_S 0.0015
-#define DRAIN_EVERY_NS (4 * WV_NS_PER_S)
-#define DRAIN_RATE 0.1
+#define TRIM_MOST       15.0
+#define EMPTY_S         0.0015
+#define DRAIN_EVERY_NS  (4 * WV_NS_PER_S)
+#define DRAIN_RARELY_NS (60 * WV_NS_PER_S)
+#define DRAIN_RATE      0.1
 #ifndef DRAIN_MARGIN
 #define DRAIN_MARGIN 1.5
 #endif
 #define DRAIN_MOST_S 0.4
-#define ACTS 128
-#define LOWS 4 /* frames whose lowest wait counts as standing: jitter leaves one of them alone */
+#define ACTS         128
+#define LOWS         4 /* frames whose lowest wait counts as standing: jitter leaves one of them alone */
 #ifndef SHARE_TAU
 #define SHARE_TAU 700.0
 #endif
@@ -93,16 +106,16 @@
 #ifndef QUEUE_FAR
 #define QUEUE_FAR 2.0
 #endif
-#define SHARE_LEAST     0.02
-#define RATE_FLOOR      0.08    /* of the capacity: a TCP that fills the queue must not starve us */
-#define SILENT_BPS      50000.0 /* what an encoder can't go below */
+#define SHARE_LEAST 0.02
+#define RATE_FLOOR  0.08    /* of the capacity: a TCP that fills the queue must not starve us */
+#define SILENT_BPS  50000.0 /* what an encoder can't go below */
 
 #define PACE_OVER_RATE    1.25 /* trains leave this much faster than the target, and show what the path adds */
 #define PACE_FIRST        4.0  /* as long as nothing is known of the capacity */
 #define WINDOW_SLACK_S    0.1 /* in flight beyond a round trip: report interval, frame, a stall of the radio */
 #define WINDOW_PACKETS    8
 #define STALE_NS          (150 * WV_NS_PER_MS) /* beyond the round trip without a report: the path stands still */
-#define PAD_AFTER_NS   (500 * WV_NS_PER_MS) /* without a sample of the capacity */
+#define PAD_AFTER_NS      (500 * WV_NS_PER_MS) /* without a sample of the capacity */
 #define TICK_NS           (50 * WV_NS_PER_MS)
 #define REPORT_GAP_MOST_S 0.1
 
@@ -115,10 +128,11 @@ struct rift_cc {
     double frame_s, fill;
 
     double share, brake;
-    double queue_now; /* foreign queue: lowest of the last packets, s */
+    double queue_now;  /* foreign queue: lowest of the last packets, s */
     double lows[LOWS]; /* of the last frames */
     unsigned n_lows;
     uint64_t busy_at; /* last sign of such a queue */
+    uint64_t drain_every;
     uint64_t empty_at, drain_until; /* last sign of an empty queue; making one */
     bool starting;
     struct {
@@ -126,15 +140,18 @@ struct rift_cc {
         double taken_s;
     } acts[ACTS];
     unsigned n_acts;
-    double rate;                  /* bps */
-    double rtt_s;                 /* lowest of two buckets */
+    double rate;  /* bps */
+    double rtt_s; /* lowest of two buckets */
     double rtt_bucket[2];
     uint64_t rtt_bucket_at;
+    double capacity_before;
+    uint64_t grace_until;
     double ce, loss;
     double used; /* what frames take of their target, mean */
 
-    uint32_t frame;   /* of the train being read */
-    double frame_low; /* its lowest foreign wait, s */
+    uint32_t frame;    /* of the train being read */
+    double frame_low;  /* its lowest foreign wait, s */
+    double frame_wait; /* the same with a packet's own time, as the base is measured */
     unsigned frame_packets;
     double report_low;
     unsigned report_packets;
@@ -231,9 +248,11 @@ static void end_frame(struct rift_cc *cc, uint64_t now)
     if (cc->frame_packets == 0)
         return;
     cc->lows[cc->n_lows++ % LOWS] = cc->frame_low;
-    if (delta_delay_frame(&cc->delay, cc->frame_low, cc->rate, now)) {
+    if (delta_delay_frame(&cc->delay, cc->frame_wait, cc->rate, now)) {
         cc->queue_now = 0;
         cc->n_lows = 0;
+        cc->starting = true;
+        cc->n_acts = 0;
         cc->rtt_bucket_at = 0;
     }
     delta_capacity_train_end(&cc->capacity, now);
@@ -250,7 +269,9 @@ static void on_arrival(struct rift_cc *cc, struct delta_sent *e, const struct de
     cc->frame = e->frame;
     struct delta_wait w = delta_delay_sample(&cc->delay, e->sent_ns, a->arrival_ns, e->bytes, capacity, now);
     double packet_s = capacity > 0 ? (double)cc->config.mtu_bytes * 8 / capacity : 0;
-    double foreign = fmax(0, w.wait - w.own - packet_s);
+    double own = fmin(w.own, OWN_FRAMES * cc->frame_s);
+    double foreign = fmax(0, w.wait - own - packet_s);
+    cc->frame_wait = cc->frame_packets ? fmin(cc->frame_wait, w.wait - own) : w.wait - own;
     cc->frame_low = cc->frame_packets++ ? fmin(cc->frame_low, foreign) : foreign;
     cc->report_low = cc->report_packets++ ? fmin(cc->report_low, foreign) : foreign;
     if (before && e->paired && a->exact)
@@ -281,10 +302,12 @@ static void drain(struct rift_cc *cc, double queue, uint64_t now)
 {
     if (queue < EMPTY_S || cc->empty_at == 0) {
         cc->empty_at = now;
+        cc->drain_every = DRAIN_EVERY_NS;
         return;
     }
-    if (now < cc->drain_until || now - cc->empty_at < DRAIN_EVERY_NS)
+    if (now < cc->drain_until || now - cc->empty_at < cc->drain_every)
         return;
+    cc->drain_every = WV_MIN(2 * cc->drain_every, DRAIN_RARELY_NS);
     double time = DRAIN_MARGIN * queue / ((1 - DRAIN_RATE) * fmax(cc->share, 0.05));
     cc->drain_until = now + (uint64_t)(fmin(time, DRAIN_MOST_S) * 1e9);
     cc->empty_at = now;
@@ -320,7 +343,8 @@ static void control(struct rift_cc *cc, uint64_t now)
         cc->share = clamp((double)cc->config.start_bps / capacity, SHARE_LEAST, 1);
     double half = queue_half(cc, capacity);
     if (cc->used > USED_LEAST || cc->queue_now > TRIM_QUEUE_S)
-        delta_capacity_trim(&cc->capacity, TRIM_PER_S * dt * (1 - fmin(cc->queue_now / TRIM_QUEUE_S, TRIM_MOST)));
+        delta_capacity_trim(&cc->capacity,
+                            TRIM_PER_S * dt * (1 - fmin(cc->queue_now / TRIM_QUEUE_S, TRIM_MOST)));
     if (standing(cc) < EMPTY_S && cc->used > USED_LEAST)
         delta_capacity_grow(&cc->capacity, dt, now);
     double q = fmin(standing(cc), QUEUE_SHARE_MOST * half);
@@ -334,6 +358,15 @@ static void control(struct rift_cc *cc, uint64_t now)
     else if (alone || q > expected + QUEUE_FAR * half)
         tau = fmax(SHARE_TAU_FREE_S, FREE_TAU_LOOPS * d);
     double goal = 1 / (1 + q / half);
+    if (capacity < CAPACITY_FELL * cc->capacity_before) {
+        cc->grace_until = now + GRACE_NS;
+        cc->n_acts = 0;
+    }
+    if (q < expected + half)
+        cc->grace_until = 0;
+    if (now < cc->grace_until)
+        goal = fmax(goal, cc->share);
+    cc->capacity_before = capacity;
     if (goal < cc->share || cc->share < (double)cc->config.max_bps / capacity)
         cc->share += (goal - cc->share) * fmin(1, dt / tau);
     cc->share = clamp(cc->share, SHARE_LEAST, 1);
@@ -408,7 +441,8 @@ static uint64_t delta_target_bps(struct rift_cc *cc, uint64_t now)
     double ahead = cc->backlog;
     for (unsigned i = FRAMES_AHEAD; i-- > 0;)
         ahead = fmax(0, ahead + cc->asked[i] - 1);
-    double frame = clamp(cc->fill - FRAME_PAY * ahead, FRAME_LEAST, FRAME_MOST);
+    double fill = cc->capacity.pair_bps > 0 ? cc->fill : fmax(cc->fill, FILL_ROUGH);
+    double frame = clamp(fill - FRAME_PAY * ahead, FRAME_LEAST, FRAME_MOST);
     for (unsigned i = FRAMES_AHEAD; i-- > 1;)
         cc->asked[i] = cc->asked[i - 1];
     cc->asked[0] = frame;

@@ -13,24 +13,24 @@
 #define PAIRS_RECENT     8    /* a new capacity is taken over from this many... */
 #define PAIRS_RECENT_MIN 7    /* ...when so many agree... */
 #define PAIR_TRAIN       0.25 /* ...and the last train does, within this */
-#define PAIRS_FALL 3
-#define PAIR_FALL_TRAIN 0.1
-#define PAIR_GAP_MIN_NS  1500 /* closer arrivals came in one aggregate and say nothing */
-#define PAIR_HOLD_NS (500 * WV_NS_PER_MS) /* an agreement outlives its quorum for so long */
+#define PAIRS_FALL       3
+#define PAIR_FALL_TRAIN  0.1
+#define PAIR_GAP_MIN_NS  1500                 /* closer arrivals came in one aggregate and say nothing */
+#define PAIR_HOLD_NS     (500 * WV_NS_PER_MS) /* an agreement outlives its quorum for so long */
 #define PAIR_NONE        1e12
 /* Pairs may promise at most this times what trains deliver: a shaper lets pairs pass at line rate. */
 #define PAIR_OVER_TRAIN 8.0
 
-#define TRAIN_PACKETS     3    /* fewer don't show a dispersion */
-#define TRAIN_STRETCHED   0.93 /* arrival rate over sending rate below which the path was the limit */
-#define TRAIN_KEEP 0.85 /* weight of the trains so far when one more comes: the last seven or so count */
-#define GROW_AFTER_NS (100 * WV_NS_PER_MS)
-#define GROW_PER_S 1.0
+#define TRAIN_PACKETS   3    /* fewer don't show a dispersion */
+#define TRAIN_STRETCHED 0.93 /* arrival rate over sending rate below which the path was the limit */
+#define TRAIN_KEEP      0.85 /* weight of the trains so far when one more comes: the last seven or so count */
+#define GROW_AFTER_NS   (100 * WV_NS_PER_MS)
+#define GROW_PER_S      1.0
 #ifndef TRIM_LEAST
 #define TRIM_LEAST 0.4
 #endif
-#define TRIM_MOST 1.12
-#define TRAIN_FELL 0.6  /* a train this far below the mean starts anew: the path changed */
+#define TRIM_MOST  1.12
+#define TRAIN_FELL 0.6 /* a train this far below the mean starts anew: the path changed */
 
 static int compare(const void *a, const void *b)
 {

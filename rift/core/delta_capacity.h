@@ -15,13 +15,13 @@
 struct delta_capacity {
     double pair[DELTA_PAIRS]; /* bps */
     unsigned n_pairs;
-    double pair_bps;  /* what the pairs agree on; 0: they don't */
+    double pair_bps; /* what the pairs agree on; 0: they don't */
     uint64_t agreed_at;
     double train_bps; /* mean of the trains; 0: none yet */
     double last_train_bps;
     struct {
         double bits, sent_s, arrived_s;
-    } sum; /* of the last trains: a ratio of sums, as jitter would bias a mean of ratios */
+    } sum;               /* of the last trains: a ratio of sums, as jitter would bias a mean of ratios */
     uint64_t sampled_at; /* last sample of either kind */
     uint64_t trained_at;
     double trim; /* relative correction of the trains' mean */
@@ -45,8 +45,8 @@ void delta_capacity_train_end(struct delta_capacity *c, uint64_t now);
  * than was believed, or will tell so. */
 void delta_capacity_grow(struct delta_capacity *c, double dt, uint64_t now);
 
-/* Corrects what trains say by CHANGE more (relative), within bounds: jitter stretches trains, and a capacity that
- * comes and goes must not be taken at its mean. */
+/* Corrects what trains say by CHANGE more (relative), within bounds: jitter stretches trains, and a capacity
+ * that comes and goes must not be taken at its mean. */
 void delta_capacity_trim(struct delta_capacity *c, double change);
 
 /* The capacity, bps; 0: not known yet. */

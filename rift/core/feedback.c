@@ -25,7 +25,7 @@
 #define EXACT_US 2
 /* Bent runs may deviate further, doubled until the report fits its budget, at last by more than any report is
  * long. */
-#define TOLERANCE_LAST_US  (1 << 17)
+#define TOLERANCE_LAST_US (1 << 17)
 /* Longest report that the budget asks for; below this nothing is made coarser. */
 #define COMFORT_BYTES 64
 /* Longest varint, and the fixed part of a report with its longest varints. */

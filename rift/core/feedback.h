@@ -14,21 +14,20 @@
  *   varint  kind       = (count - 1) * 8 + bent * 4 + lost_before * 2 + marked
  *   varint  lost       only with lost_before: packets that are missing right before the run, at least 1
  *   signed  gap        not in the first run: microseconds from the last arrival of the run before
- *   signed  head       only with bent (count is at least 3 then): microseconds from the run's first arrival to
- *                      its second
- *   signed  length     only with count > 1: microseconds from the run's first arrival (with bent: from its
- *                      second) to its last
- *   varint  ce         only with marked: how many of the run's packets came with CE, 1 to count
+ *   signed  head       only with bent (count is at least 3 then): microseconds from the run's first arrival
+ * to its second signed  length     only with count > 1: microseconds from the run's first arrival (with bent:
+ * from its second) to its last varint  ce         only with marked: how many of the run's packets came with
+ * CE, 1 to count
  *
  * A run is `count` packets of consecutive sequence numbers whose arrivals lie on a straight line. Without
- * `bent` they do so to 2 us. With `bent` the first, the second and the last arrival are exact, and those between
- * lie on the line from the second to the last within a tolerance that the writer chooses, so that the report
- * fits its budget. Trains that came through a bottleneck are straight lines: a frame of 100 packets
+ * `bent` they do so to 2 us. With `bent` the first, the second and the last arrival are exact, and those
+ * between lie on the line from the second to the last within a tolerance that the writer chooses, so that the
+ * report fits its budget. Trains that came through a bottleneck are straight lines: a frame of 100 packets
  * takes some 6 bytes.
  * The reader takes the run's first `ce` packets as the marked ones; only their number is meant.
  * Each report starts where the report before the last one ended, so that a lost report costs one interval of
- * delay and nothing else. A packet that was reported missing and came late is told as arrived while it lies in
- * that range.
+ * delay and nothing else. A packet that was reported missing and came late is told as arrived while it lies
+ * in that range.
  */
 #pragma once
 
