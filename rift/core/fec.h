@@ -17,12 +17,12 @@
  * | 8 | 1 | cover: bit *d* (0 to 3) set: frame *f* - *d* is covered. Bit 0 is always set, bits 4 to 7 never |
  * | 9 | 1 | group *g*, 0 unless frame *f* has more than 128 fragments |
  * | 10 | 1 | repair index *x*, 0 to 127: the seed of the coefficients |
- * | 11 | 3 each | per covered frame, newest first: bits 0 to 22: its length in bytes (1 to 4,194,328); bit
- * 23: it is a keyframe | | | | the repair symbol |
+ * | 11 | 3 each | per covered frame, newest first: length in bytes (bits 0 to 22), is a keyframe (bit 23) |
+ * | | | the repair symbol |
  *
- * A frame of length *n* has ceil(*n* / size) fragments, at most 1024; the fragments are the source symbols.
- * All symbols are as long as the repair symbol, whose length is the smaller of *size* and the longest covered
- * frame's length; a shorter last fragment counts as filled up with zeros.
+ * A length is 1 to 4,194,328. A frame of length *n* has ceil(*n* / size) fragments, at most 1024; the
+ * fragments are the source symbols. All symbols are as long as the repair symbol, whose length is the smaller
+ * of *size* and the longest covered frame's length; a shorter last fragment counts as filled up with zeros.
  *
  * A frame of up to 128 fragments is one group. A longer one has G = ceil(count / 128) groups; fragment i
  * belongs to group i mod G at position i div G, and a repair covers group *g* of this one frame (cover = 1).
@@ -39,7 +39,7 @@
  *
  * Malformed: a value out of its range, a symbol of another length, a shape (epoch, keyframe, size, count,
  * length) that differs from what a VIDEO, VIDEO_END or VIDEO_REPAIR said of the same frame before. A repair
- * that reaches back more than 7 frames behind the newest frame known is ignored. */
+ * that reaches back more than 15 frames behind the newest frame known is ignored. */
 #pragma once
 
 #include "lib/base/bytes.h"
@@ -51,8 +51,7 @@
 #define RIFT_FEC_WINDOW          4    /* frames that one repair may cover */
 #define RIFT_FEC_GROUP           128  /* fragments of one frame that one repair may cover */
 #define RIFT_FEC_WINDOW_SOURCES  256  /* fragments that one repair of several frames may cover */
-#define RIFT_FEC_FRAME_FRAGMENTS 1024 /* longer frames are not protected: they outlast a round trip anyway   \
-                                       */
+#define RIFT_FEC_FRAME_FRAGMENTS 1024 /* longer frames outlast a round trip: they are not protected */
 #define RIFT_FEC_INDICES         128  /* repairs of one group */
 #define RIFT_FEC_REPAIRS         256  /* of one frame, all groups together */
 #define RIFT_FEC_SHARE_MAX       500  /* repairs per 1000 fragments */
@@ -125,6 +124,7 @@ struct rift_fec_frame {
     uint16_t epoch;
     bool keyframe;
     uint16_t size; /* of each fragment but the last */
+    bool padded;   /* behind DATA's LEN bytes come zeros up to a multiple of SIZE: saves a copy of the last */
     size_t len;
     const uint8_t *data;
 };
@@ -179,7 +179,8 @@ struct rift_fec_fragment {
 
 struct rift_fec_decoder;
 
-/* Returns 0, -EINVAL, -ENOMEM. Memory in use is bounded by about 1200 symbols and 700 kB. */
+/* Returns 0, -EINVAL, -ENOMEM. Memory is bounded by 1280 symbols and 750 kB; what is never used
+ * is never touched. */
 int rift_fec_decoder_new(struct rift_fec_decoder **ret_decoder, size_t symbol_bytes);
 
 /* Returns NULL. */

@@ -5,11 +5,11 @@
 #include "lib/base/util.h"
 
 #include <errno.h>
-#include <isa-l/erasure_code.h>
 #include <string.h>
 
 #define BATCH_TABLES 8192 /* coefficients expanded at once: 64 repairs of 128 fragments */
 #define SOURCES      RIFT_FEC_WINDOW_SOURCES
+#define INDEX_AT     10 /* in a repair's head */
 
 struct repair {
     uint8_t head[RIFT_FEC_HEAD_BYTES(RIFT_FEC_WINDOW)];
@@ -76,9 +76,10 @@ struct rift_fec_encoder *rift_fec_encoder_free(struct rift_fec_encoder *e)
     return NULL;
 }
 
+/* Of a frame whose length was checked. */
 static unsigned fragments_of(const struct rift_fec_frame *f)
 {
-    return (unsigned)((f->len + f->size - 1) / f->size);
+    return ((uint32_t)f->len + f->size - 1) / f->size;
 }
 
 static bool frame_ok(const struct rift_fec_encoder *e, const struct rift_fec_frame *f)
@@ -97,7 +98,7 @@ static void add_frame(struct rift_fec_encoder *e, struct sources *s, unsigned de
     for (unsigned i = group; i < count; i += groups) {
         size_t at = (size_t)i * f->size, left = f->len - at;
         uint8_t *data = (uint8_t *)f->data + at; /* ISA-L only reads it, but does not say so */
-        if (left < s->symbol_len) {
+        if (left < s->symbol_len && !f->padded) {
             uint8_t *copy = e->padded + delta * e->stride;
             memcpy(copy, data, left);
             memset(copy + left, 0, s->symbol_len - left);
@@ -162,6 +163,13 @@ static void describe(struct repair *r, const struct rift_fec_frame *const *windo
     r->head_len = (uint8_t)w.length;
 }
 
+/* The same as the one before it but for the index. */
+static void describe_next(struct repair *r, unsigned index)
+{
+    *r = r[-1];
+    r->head[INDEX_AT] = (uint8_t)index;
+}
+
 /* Expands the coefficients of N repairs from index FIRST, unless the last ones were the same. */
 static void expand(struct rift_fec_encoder *e, const struct sources *s, uint32_t frame_id, unsigned first,
                    unsigned n, const uint8_t *covers)
@@ -197,16 +205,20 @@ int rift_fec_encode(struct rift_fec_encoder *e, const struct rift_fec_frame *con
     struct sources s;
     if (collect(e, &s, window, all, group) < 0)
         return -EINVAL;
-    unsigned batch = BATCH_TABLES / s.n;
+    unsigned batch = n * s.n <= BATCH_TABLES ? n : BATCH_TABLES / s.n;
     for (unsigned i = 0; i < n; i += batch) {
         unsigned part = WV_MIN(batch, n - i);
         uint8_t *out[RIFT_FEC_INDICES];
         for (unsigned k = 0; k < part; k++) {
-            describe(&e->repairs[e->n_repairs + k], window, covers[i + k], group, first + i + k);
+            struct repair *r = &e->repairs[e->n_repairs + k];
+            if (i + k && covers[i + k] == covers[i + k - 1])
+                describe_next(r, first + i + k);
+            else
+                describe(r, window, covers[i + k], group, first + i + k);
             out[k] = e->symbols + (e->n_repairs + k) * e->stride;
         }
         expand(e, &s, window[0]->frame_id, first + i, part, covers + i);
-        ec_encode_data((int)s.symbol_len, (int)s.n, (int)part, e->expanded, s.data, out);
+        rift_fec_combine(&e->tables, s.symbol_len, s.n, part, e->expanded, s.data, out);
         e->n_repairs += part;
     }
     e->stats.repairs += n;

@@ -1,5 +1,7 @@
 #include "rift/core/fec_matrix.h"
 
+#include "lib/base/util.h"
+
 #include <assert.h>
 #include <isa-l/erasure_code.h>
 #include <string.h>
@@ -9,7 +11,7 @@ _Static_assert(sizeof(struct rift_fec_row) == RIFT_FEC_ROW_BYTES, "a row is two 
 void rift_fec_matrix_init(struct rift_fec_matrix *m, const struct rift_fec_tables *tables)
 {
     m->tables = tables;
-    m->n_rows = 0;
+    m->n_rows = m->n_columns = m->n_raws = 0;
 }
 
 /* TO += FACTOR * FROM. */
@@ -19,9 +21,9 @@ static void add(const struct rift_fec_matrix *m, struct rift_fec_row *to, const 
     rift_fec_add(m->tables, factor, (const uint8_t *)from, (uint8_t *)to, sizeof *to);
 }
 
-static int first_column(const struct rift_fec_row *row)
+static int first_column(const struct rift_fec_matrix *m, const struct rift_fec_row *row)
 {
-    for (unsigned c = 0; c < RIFT_FEC_COLUMNS; c++)
+    for (unsigned c = 0; c < m->n_columns; c++)
         if (row->column[c])
             return (int)c;
     return -1;
@@ -41,16 +43,20 @@ static void set_pivot(struct rift_fec_matrix *m, unsigned i, unsigned column)
 }
 
 bool rift_fec_matrix_add(struct rift_fec_matrix *m, unsigned raw,
-                         const uint8_t coefficients[RIFT_FEC_COLUMNS])
+                         const uint8_t coefficients[RIFT_FEC_COLUMNS], unsigned n)
 {
     assert(m->n_rows < RIFT_FEC_RAWS);
+    if (m->n_rows == 0)
+        m->n_columns = m->n_raws = 0;
+    m->n_columns = WV_MAX(m->n_columns, n);
+    m->n_raws = WV_MAX(m->n_raws, raw + 1);
     struct rift_fec_row *row = &m->rows[m->n_rows];
     memcpy(row->column, coefficients, RIFT_FEC_COLUMNS);
     memset(row->raw, 0, sizeof row->raw);
     row->raw[raw] = 1;
     for (unsigned i = 0; i < m->n_rows; i++)
         add(m, row, &m->rows[i], row->column[m->pivot[i]]);
-    int column = first_column(row);
+    int column = first_column(m, row);
     if (column < 0)
         return false;
     m->n_rows++;
@@ -79,9 +85,9 @@ static void eliminate_raw(struct rift_fec_matrix *m, unsigned i, unsigned raw)
 static unsigned spare_row(struct rift_fec_matrix *m, unsigned i)
 {
     unsigned raw = 0;
-    while (raw < RIFT_FEC_RAWS && !m->rows[i].raw[raw])
+    while (raw < m->n_raws && !m->rows[i].raw[raw])
         raw++;
-    assert(raw < RIFT_FEC_RAWS); /* rows are independent sums of raw repairs */
+    assert(raw < m->n_raws); /* rows are independent sums of raw repairs */
     eliminate_raw(m, i, raw);
     return raw;
 }
@@ -96,7 +102,7 @@ int rift_fec_matrix_known(struct rift_fec_matrix *m, unsigned column)
     }
     if (orphan < 0)
         return -1;
-    int next = first_column(&m->rows[orphan]);
+    int next = first_column(m, &m->rows[orphan]);
     if (next < 0)
         return (int)spare_row(m, (unsigned)orphan);
     set_pivot(m, (unsigned)orphan, (unsigned)next);
@@ -116,10 +122,10 @@ void rift_fec_matrix_drop(struct rift_fec_matrix *m, unsigned raw)
 bool rift_fec_matrix_solved(const struct rift_fec_matrix *m, unsigned row)
 {
     const uint8_t *column = m->rows[row].column;
-    unsigned pivot = m->pivot[row], others = 0;
-    for (unsigned c = 0; c < RIFT_FEC_COLUMNS; c++)
-        others |= c == pivot ? 0 : column[c];
-    return others == 0;
+    for (unsigned c = 0; c < m->n_columns; c++)
+        if (column[c] && c != m->pivot[row])
+            return false;
+    return true;
 }
 
 unsigned rift_fec_matrix_take(struct rift_fec_matrix *m, unsigned row)

@@ -20,14 +20,15 @@ struct rift_fec_matrix {
     struct rift_fec_row rows[RIFT_FEC_RAWS]; /* the first N_ROWS */
     uint8_t pivot[RIFT_FEC_RAWS];            /* column of a row's leading 1, 0 in all other rows */
     unsigned n_rows;
+    unsigned n_columns, n_raws; /* none behind these is in any row */
 };
 
 void rift_fec_matrix_init(struct rift_fec_matrix *m, const struct rift_fec_tables *tables);
 
-/* Adds repair RAW, which is the sum of COEFFICIENTS * missing fragments. Returns false when it says nothing
- * new; then it is not held. */
+/* Adds repair RAW, which is the sum of COEFFICIENTS * missing fragments; those from N on are 0. Returns false
+ * when it says nothing new; then it is not held. */
 bool rift_fec_matrix_add(struct rift_fec_matrix *m, unsigned raw,
-                         const uint8_t coefficients[RIFT_FEC_COLUMNS]);
+                         const uint8_t coefficients[RIFT_FEC_COLUMNS], unsigned n);
 
 /* The fragment of COLUMN is known from elsewhere. Returns the raw repair that became spare, or -1. */
 int rift_fec_matrix_known(struct rift_fec_matrix *m, unsigned column);

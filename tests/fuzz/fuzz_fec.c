@@ -9,7 +9,7 @@
 
 #define STEPS_MAX     200
 #define SYMBOL_MAX    128
-#define HONEST_FRAMES 8
+#define HONEST_FRAMES 16
 #define HONEST_BYTES  (20 * SYMBOL_MAX)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
