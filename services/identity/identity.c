@@ -162,10 +162,9 @@ static int on_folder_changed(void *userdata, uint32_t events, uint64_t now)
     return 0;
 }
 
-static int open_files(struct wv_identity *id, const char *state_dir)
+static int open_files(struct wv_identity *id, const char *state_dir, char reason[REASON_BYTES])
 {
     struct rift_identity identity;
-    char reason[REASON_BYTES];
     bool created;
     int r = wv_keyfile_open(state_dir, &identity, &created, reason);
     if (r == 0) {
@@ -174,10 +173,10 @@ static int open_files(struct wv_identity *id, const char *state_dir)
             wv_notice("made a new identity for this host", "directory=%s key=%s", state_dir, id->key_text);
         r = wv_handshakes_new(&id->handshakes, identity.secret);
         rift_identity_wipe(&identity);
-        snprintf(reason, sizeof reason, "no memory");
+        snprintf(reason, REASON_BYTES, "no memory");
     }
     if (r == 0)
-        r = wv_peers_file_open(&id->peers, state_dir, reason, sizeof reason);
+        r = wv_peers_file_open(&id->peers, state_dir, reason, REASON_BYTES);
     if (r < 0)
         wv_error("can't start", "why=\"%s\"", reason);
     return r;
@@ -193,8 +192,10 @@ static int watch_folder(struct wv_identity *id, const char *state_dir)
     return inotify_add_watch(id->inotify_fd, state_dir, mask | IN_ONLYDIR) < 0 ? -errno : 0;
 }
 
-int wv_identity_new(struct wv_identity **ret, const char *state_dir, struct wv_metrics *metrics)
+int wv_identity_new(struct wv_identity **ret, const char *state_dir, struct wv_metrics *metrics,
+                    char ret_reason[REASON_BYTES])
 {
+    snprintf(ret_reason, REASON_BYTES, "the identity can't be opened");
     struct wv_identity *id = calloc(1, sizeof *id);
     if (!id)
         return -ENOMEM;
@@ -202,7 +203,7 @@ int wv_identity_new(struct wv_identity **ret, const char *state_dir, struct wv_m
     id->inotify_fd = -1;
     int r = rift_crypto_init();
     if (r == 0)
-        r = open_files(id, state_dir);
+        r = open_files(id, state_dir, ret_reason);
     /* Without a watch (the limit of the user is used up) the list is still looked at in every handshake. */
     if (r == 0 && watch_folder(id, state_dir) < 0)
         wv_warning("changes of the list of known keys are noticed only when a client connects",
@@ -268,7 +269,8 @@ static int explain(int error, const struct wv_peers_file *f, char *reply, size_t
         snprintf(reply, capacity,
                  "%s could not be read, so it is not changed; the log of wavry-identity says why", path);
     else if (error == -ENOSPC)
-        snprintf(reply, capacity, "%s is full or its file system is", path);
+        snprintf(reply, capacity, "%s can't be written: %s, or it holds %d keys already", path,
+                 strerror(ENOSPC), WV_PEERS_MAX);
     else
         snprintf(reply, capacity, "%s can't be written: %s", path, strerror(-error));
     return error;

@@ -5,6 +5,7 @@
 #include "lib/ipc/bus.h"
 #include "lib/ipc/loop.h"
 #include "lib/ipc/metrics.h"
+#include "services/identity/keyfile.h"
 
 #define WV_IDENTITY_RULES 1
 
@@ -27,9 +28,10 @@ extern const struct wv_metric wv_identity_metrics[WV_IDENTITY_METRICS];
 /* For a bus whose userdata is a struct wv_identity. */
 extern const struct wv_bus_rule wv_identity_rules[WV_IDENTITY_RULES];
 
-/* Reads or makes the key and the list of known keys in STATE_DIR. Logs why when it fails. Returns 0 or a
- * negative errno. Call before the sandbox closes. */
-int wv_identity_new(struct wv_identity **ret, const char *state_dir, struct wv_metrics *metrics);
+/* Reads or makes the key and the list of known keys in STATE_DIR. When it fails it logs why and puts the same
+ * sentence into RET_REASON. Returns 0 or a negative errno. Call before the sandbox closes. */
+int wv_identity_new(struct wv_identity **ret, const char *state_dir, struct wv_metrics *metrics,
+                    char ret_reason[WV_IDENTITY_REASON_BYTES]);
 struct wv_identity *wv_identity_free(struct wv_identity *id);
 /* Watches the list of known keys on LOOP and answers over LINK (to transport). */
 int wv_identity_start(struct wv_identity *id, struct wv_loop *loop, struct wv_bus_link *link);

@@ -23,10 +23,13 @@ static const struct wv_sandbox sandbox = {
 static int open_stage(struct wv_stage *stage, void **ret_context)
 {
     struct wv_identity *id;
-    int r =
-        wv_identity_new(&id, wv_config_string(wv_stage_config(stage), "state_dir"), wv_stage_metrics(stage));
+    char reason[WV_IDENTITY_REASON_BYTES];
+    const char *state_dir = wv_config_string(wv_stage_config(stage), "state_dir");
+    int r = wv_identity_new(&id, state_dir, wv_stage_metrics(stage), reason);
     if (r == 0)
         *ret_context = id;
+    else
+        wv_stage_status(stage, "%s", reason);
     return r;
 }
 

@@ -483,7 +483,7 @@ START_TEST(the_administrator_decides_who_may_connect)
     struct wv_identity *id;
     key_of(1, key, key_text);
     ck_assert_int_eq(wv_metrics_new(&metrics, -1, "identity", wv_identity_metrics, WV_IDENTITY_METRICS), 0);
-    ck_assert_int_eq(wv_identity_new(&id, state, metrics), 0);
+    ck_assert_int_eq(wv_identity_new(&id, state, metrics, reason), 0);
     ck_assert_int_eq(wv_identity_request(id, "key", "", answer, sizeof answer), 0);
     uint8_t host_key[32];
     ck_assert_int_eq(rift_public_key_parse(answer, host_key), 0);
@@ -519,7 +519,7 @@ START_TEST(a_long_list_says_that_it_is_cut)
     struct wv_metrics *metrics;
     struct wv_identity *id;
     ck_assert_int_eq(wv_metrics_new(&metrics, -1, "identity", wv_identity_metrics, WV_IDENTITY_METRICS), 0);
-    ck_assert_int_eq(wv_identity_new(&id, state, metrics), 0);
+    ck_assert_int_eq(wv_identity_new(&id, state, metrics, reason), 0);
     for (uint8_t i = 1; i <= 10; i++) {
         key_of(i, key, key_text);
         snprintf(text, sizeof text, "%s number %u", key_text, i);

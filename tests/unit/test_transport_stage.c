@@ -343,7 +343,8 @@ START_TEST(a_session_outlives_the_identity_stage)
 
     char state[96];
     snprintf(state, sizeof state, "%s/identity", kit.folder);
-    ck_assert_int_eq(wv_identity_new(&kit.identity, state, kit.identity_metrics), 0);
+    char reason[WV_IDENTITY_REASON_BYTES];
+    ck_assert_int_eq(wv_identity_new(&kit.identity, state, kit.identity_metrics, reason), 0);
     kit_stage_connect(&kit, &kit.identity_stage, "identity");
     kit_client_connected(&kit, &late);
     ck_assert(!c.closed);

@@ -410,7 +410,8 @@ void kit_init(struct kit *k, uint32_t max_sessions, bool v4)
     open_socket(k, v4);
     open_transport(k, max_sessions);
     ck_assert_int_eq(wv_au_producer_new(&k->encoder_ring, k->au_entries, k->au_reader), 0);
-    ck_assert_int_eq(wv_identity_new(&k->identity, state, k->identity_metrics), 0);
+    char reason[WV_IDENTITY_REASON_BYTES];
+    ck_assert_int_eq(wv_identity_new(&k->identity, state, k->identity_metrics, reason), 0);
     kit_stage_connect(k, &k->identity_stage, "identity");
     kit_stage_connect(k, &k->encoder, "encoder");
     kit_stage_connect(k, &k->capture, "capture");
