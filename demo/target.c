@@ -211,7 +211,16 @@ static int run(struct target *t, int fps)
 
 int main(int argc, char **argv)
 {
-    bool windowed = argc > 1 && !strcmp(argv[1], "--window");
+    bool windowed = argc == 2 && !strcmp(argv[1], "--window"), help = argc == 2 && !strcmp(argv[1], "--help");
+    if (help || (argc > 1 && !windowed)) {
+        fputs("usage: wavry-demo-target [--window]\n"
+              "Draws something to look at on $DISPLAY: text, a clock, a ball in motion, and a patch that\n"
+              "changes its colour at every press of a key or button.\n\n"
+              "  --window  a window of its own instead of the whole screen\n"
+              "  --help    this text\n",
+              help ? stdout : stderr);
+        return help ? EX_OK : EX_USAGE;
+    }
     struct target t = {.ball_x = 40, .ball_y = 80, .speed_x = 240, .speed_y = 90};
     int r = open_target(&t, windowed);
     if (r < 0) {
