@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,8 @@ static const struct wv_config_entry config_table[] = {
     {"uid_base", WV_CONFIG_INT, "61800", 1000, 2000000000, NULL,
      "First user and group number for stages, started as root where no wavry-* users exist."},
 };
+
+#define FAILED_PAUSE_MS 1000
 
 struct command_line {
     struct wv_supervisor_options options;
@@ -263,6 +266,7 @@ static int run(struct command_line *c, struct wv_config *config, int argc, char 
         return EX_OK;
     }
     wv_cleanup(wv_free_p) char *message = NULL;
+    c->options.managed = !c->standalone && !c->check_config && !c->print_config;
     int r = load(c, config, &message);
     if (r < 0) {
         wv_error("configuration refused", "reason=\"%s\"", message ? message : strerror(-r));
@@ -274,7 +278,6 @@ static int run(struct command_line *c, struct wv_config *config, int argc, char 
     }
     if (c->check_config)
         return EX_OK;
-    c->options.managed = !c->standalone;
     if (!c->standalone && !getenv("NOTIFY_SOCKET")) {
         fprintf(stderr,
                 "wavry-supervisor: give --standalone to start a host from here, or let systemd start one "
@@ -314,6 +317,9 @@ static int live(struct command_line *c, int argc, char **argv)
         return EX_OSERR;
     int code = run(c, config, argc, argv);
     wv_config_free(config);
+    /* systemd starts us again for ever; what failed for a reason would fail again at once. */
+    if (code != EX_OK && code != WV_SUPERVISOR_AGAIN && c->options.managed && getenv("NOTIFY_SOCKET"))
+        (void)poll(NULL, 0, FAILED_PAUSE_MS);
     return code;
 }
 
