@@ -126,7 +126,7 @@ static int read_video(struct wv_reader *r, struct rift_session *s)
         return -EBADMSG;
     if (started)
         rift_split_restore(s->split, newest);
-    s->key_wanted = started;
+    s->key_wanted = true; /* also of frames since the export, that nobody knows of any more */
     return 0;
 }
 

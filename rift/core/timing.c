@@ -105,11 +105,10 @@ static void remember_offset(struct rift_timing *t, uint64_t rtt, int64_t offset,
 void rift_timing_restore(struct rift_timing *t, uint64_t rtt_ns, uint64_t var_ns, uint64_t rtt_min_ns,
                          int64_t offset_ns, uint64_t now)
 {
-    if (rtt_ns == 0)
-        return;
     t->srtt_ns = rtt_ns;
     t->rttvar_ns = var_ns;
-    remember_offset(t, rtt_min_ns, offset_ns, now);
+    if (rtt_min_ns) /* else the clock was never compared */
+        remember_offset(t, rtt_min_ns, offset_ns, now);
 }
 
 void rift_timing_on_pong(struct rift_timing *t, uint32_t id, uint64_t peer_received, uint64_t delay_ns,

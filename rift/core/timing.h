@@ -43,7 +43,7 @@ void rift_timing_init(struct rift_timing *t, uint64_t keepalive_ns, uint64_t now
 /* A new path: measures the round trip anew, beginning with a ping at NOW. The peer's clock stays known. */
 void rift_timing_reset(struct rift_timing *t, uint64_t now);
 
-/* What a process before had measured; RTT_NS 0: nothing. */
+/* What a process before had measured; 0: nothing. */
 void rift_timing_restore(struct rift_timing *t, uint64_t rtt_ns, uint64_t var_ns, uint64_t rtt_min_ns,
                          int64_t offset_ns, uint64_t now);
 

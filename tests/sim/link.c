@@ -45,7 +45,7 @@ static void swap(struct sim_link *l, size_t a, size_t b)
     l->heap[b] = p;
 }
 
-static void put(struct sim_link *l, const uint8_t *data, size_t len, bool intact, uint64_t at)
+static void put(struct sim_link *l, const struct sim_packet *packet, bool intact, uint64_t at)
 {
     if (l->n_packets == SIM_LINK_PACKETS) {
         l->lost++;
@@ -56,9 +56,15 @@ static void put(struct sim_link *l, const uint8_t *data, size_t len, bool intact
         abort();
     p->at = at;
     p->order = l->order++;
-    p->len = len;
+    p->len = packet->len;
     p->intact = intact;
-    memcpy(p->data, data, len);
+    p->ecn = packet->ecn;
+    if (p->ecn && l->config.bleach)
+        p->ecn = 0;
+    else if (p->ecn && sim_random_hit(&l->random, l->config.ce_ppm))
+        p->ecn = 3;
+    memcpy(p->address, packet->address, SIM_ADDRESS);
+    memcpy(p->data, packet->data, packet->len);
     size_t i = l->n_packets++;
     l->heap[i] = p;
     for (; i && before(l->heap[i], l->heap[(i - 1) / 2]); i = (i - 1) / 2)
@@ -83,25 +89,30 @@ static uint64_t travel(struct sim_link *l)
 }
 
 /* Sends a copy that is cut short or has bits turned. */
-static void send_damaged(struct sim_link *l, const uint8_t *data, size_t len, bool cut, uint64_t at)
+static void send_damaged(struct sim_link *l, const struct sim_packet *packet, bool cut, uint64_t at)
 {
-    uint8_t copy[SIM_LINK_MTU];
-    memcpy(copy, data, len);
+    struct sim_packet copy = *packet;
     if (cut) {
-        len = sim_random_below(&l->random, len);
+        copy.len = sim_random_below(&l->random, copy.len);
     } else {
-        uint64_t flips = 1 + sim_random_below(&l->random, 4), bit = sim_random_below(&l->random, len * 8);
+        uint64_t bits = copy.len * 8, flips = 1 + sim_random_below(&l->random, 4);
+        uint64_t bit = sim_random_below(&l->random, bits);
         for (uint64_t i = 0; i < flips; i++)
-            copy[(bit + i) % (len * 8) / 8] ^= (uint8_t)(1u << (bit + i) % 8);
+            copy.data[(bit + i) % bits / 8] ^= (uint8_t)(1u << (bit + i) % 8);
     }
-    put(l, copy, len, false, at);
+    put(l, &copy, false, at);
 }
 
-void sim_link_send(struct sim_link *l, const uint8_t *data, size_t len, uint64_t now)
+void sim_link_send(struct sim_link *l, const struct sim_packet *packet, uint64_t now)
 {
     const struct sim_link_config *c = &l->config;
     uint64_t leaves = now;
+    size_t len = packet->len;
     l->sent++;
+    if (c->mtu_bytes && len > c->mtu_bytes) {
+        l->lost++;
+        return;
+    }
     if (c->rate_bps) {
         uint64_t start = l->busy_until > now ? l->busy_until : now;
         if ((start - now) / 8 * c->rate_bps / 1000000000 > c->queue_bytes) {
@@ -115,16 +126,16 @@ void sim_link_send(struct sim_link *l, const uint8_t *data, size_t len, uint64_t
         return;
     }
     if (sim_random_hit(&l->random, c->truncate_ppm)) {
-        send_damaged(l, data, len, true, leaves + travel(l));
+        send_damaged(l, packet, true, leaves + travel(l));
         return;
     }
     if (sim_random_hit(&l->random, c->corrupt_ppm)) {
-        send_damaged(l, data, len, false, leaves + travel(l));
+        send_damaged(l, packet, false, leaves + travel(l));
         return;
     }
-    put(l, data, len, true, leaves + travel(l));
+    put(l, packet, true, leaves + travel(l));
     if (sim_random_hit(&l->random, c->duplicate_ppm))
-        put(l, data, len, true, leaves + travel(l) + sim_random_below(&l->random, c->reorder_ns + 1));
+        put(l, packet, true, leaves + travel(l) + sim_random_below(&l->random, c->reorder_ns + 1));
 }
 
 uint64_t sim_link_next(const struct sim_link *l)

@@ -24,16 +24,22 @@ struct sim_link_config {
     uint32_t reorder_ppm;
     uint64_t reorder_ns;
     uint32_t duplicate_ppm, truncate_ppm, corrupt_ppm;
+    uint32_t mtu_bytes; /* larger ones vanish; 0: without limit */
+    uint32_t ce_ppm;    /* marked datagrams that come with congestion marked */
+    bool bleach;        /* marks are taken off */
 };
 
 #define SIM_LINK_PACKETS 4096
-#define SIM_LINK_MTU     1200
+#define SIM_LINK_MTU     1452
+#define SIM_ADDRESS      18
 
 struct sim_packet {
     uint64_t at;
     uint64_t order;
     size_t len;
     bool intact;
+    uint8_t ecn;                  /* the two bits of the IP header */
+    uint8_t address[SIM_ADDRESS]; /* to the host: where it came from; from the host: where it goes */
     uint8_t data[SIM_LINK_MTU];
 };
 
@@ -49,7 +55,7 @@ struct sim_link {
 
 void sim_link_init(struct sim_link *l, const struct sim_link_config *config, uint64_t seed);
 void sim_link_fini(struct sim_link *l);
-void sim_link_send(struct sim_link *l, const uint8_t *data, size_t len, uint64_t now);
+void sim_link_send(struct sim_link *l, const struct sim_packet *packet, uint64_t now);
 /* Arrival of the next datagram; UINT64_MAX: none is under way. */
 uint64_t sim_link_next(const struct sim_link *l);
 /* Takes the next datagram that has arrived by NOW; the caller frees it. NULL: none. */

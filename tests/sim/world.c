@@ -6,11 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ROUGH_NS    (2500 * WV_NS_PER_MS)
-#define CALM_NS     (3500 * WV_NS_PER_MS) /* nothing is lost any more */
-#define SILENCE_NS  (2500 * WV_NS_PER_MS)
-#define MEMORY_MAX  (14u << 20)
-#define INSTANT_MAX 20000 /* datagrams that one side may send without time passing */
+#define ROUGH_NS   (2500 * WV_NS_PER_MS)
+#define CALM_NS    (3500 * WV_NS_PER_MS) /* nothing is lost any more */
+#define SILENCE_NS (2500 * WV_NS_PER_MS)
 
 void sim_fail(struct sim_world *w, const char *format, ...)
 {
@@ -44,36 +42,51 @@ static struct sim_link_config random_link(struct sim_world *w)
     c.duplicate_ppm = (uint32_t)sim_random_below(r, 100000);
     c.truncate_ppm = (uint32_t)sim_random_below(r, 10000);
     c.corrupt_ppm = (uint32_t)sim_random_below(r, 10000);
+    if (sim_random_hit(r, 300000))
+        c.mtu_bytes = 1200 + (uint32_t)sim_random_below(r, 260);
+    c.bleach = sim_random_hit(r, 200000);
+    c.ce_ppm = (uint32_t)sim_random_below(r, 100000);
     return c;
 }
 
 static struct sim_link_config calm(struct sim_link_config c)
 {
-    return (struct sim_link_config){.delay_ns = c.delay_ns};
+    return (struct sim_link_config){.delay_ns = c.delay_ns, .mtu_bytes = c.mtu_bytes, .bleach = c.bleach};
+}
+
+static void random_config(struct sim_world *w, struct rift_session_config *c)
+{
+    c->pacing_bps = 5000000 + sim_random_below(&w->random, 100000000);
+    c->pacing_burst_bytes = (uint32_t)sim_random_below(&w->random, 60000);
+    for (size_t i = 0; i < sizeof c->entropy; i++)
+        c->entropy[i] = (uint8_t)(1 + sim_random_below(&w->random, 255));
+    if (sim_random_hit(&w->random, 500000))
+        c->rekey_packets = 64 + sim_random_below(&w->random, 2000);
+    if (sim_random_hit(&w->random, 200000))
+        c->rekey_ns = WV_NS_PER_MS * (100 + sim_random_below(&w->random, 3000));
+    c->ecn = (enum rift_ecn)sim_random_below(&w->random, 3);
 }
 
 static int new_sessions(struct sim_world *w)
 {
-    struct rift_session_config c = {
-        .role = RIFT_ROLE_HOST,
-        .local_id = (uint32_t)sim_random_next(&w->random),
-        .remote_id = (uint32_t)sim_random_next(&w->random),
-        .pacing_bps = 5000000 + sim_random_below(&w->random, 100000000),
-        .pacing_burst_bytes = (uint32_t)sim_random_below(&w->random, 60000),
-    };
-    memset(c.key_send, 1, sizeof c.key_send);
-    memset(c.key_receive, 2, sizeof c.key_receive);
-    if (sim_random_hit(&w->random, 100000))
-        w->restored = c.first_counter = sim_random_next(&w->random) >> 1;
-    if (rift_session_new(&w->host, &c, w->host_clock) < 0)
+    struct rift_session_config h, c;
+    if (sim_greet(w, &h, &c) < 0)
         return -1;
-    struct rift_session_config p = {.role = RIFT_ROLE_CLIENT,
-                                    .local_id = c.remote_id,
-                                    .remote_id = c.local_id,
-                                    .pacing_bps = c.pacing_bps};
-    memcpy(p.key_send, c.key_receive, sizeof p.key_send);
-    memcpy(p.key_receive, c.key_send, sizeof p.key_receive);
-    return rift_session_new(&w->client, &p, w->client_clock);
+    random_config(w, &h);
+    random_config(w, &c);
+    memcpy(h.address, w->client_address, SIM_ADDRESS);
+    c.address[0] = SIM_HOST;
+    if (sim_random_hit(&w->random, 100000))
+        w->restored = h.first_counter = sim_random_next(&w->random) >> 1;
+    w->host_config = h;
+    if (rift_session_new(&w->host, &h, w->now + w->host_clock) < 0 ||
+        rift_session_new(&w->client, &c, w->now + w->client_clock) < 0)
+        return -1;
+    w->held = sim_random_hit(&w->random, 400000);
+    if (w->held && rift_session_reserve(w->host, 1024 + (uint32_t)sim_random_below(&w->random, 100000)) < 0)
+        return -1;
+    w->restart_ppm = w->held ? (uint32_t)sim_random_below(&w->random, 2000) : 0;
+    return 0;
 }
 
 static int prepare(struct sim_world *w)
@@ -98,95 +111,8 @@ static int prepare(struct sim_world *w)
         w->client_lazy = WV_NS_PER_MS * sim_random_below(&w->random, 300);
     w->down.salt = sim_random_next(&w->random);
     w->up.salt = sim_random_next(&w->random);
+    sim_road_prepare(w);
     return new_sessions(w);
-}
-
-/* Sends all that is due. Afterwards nothing may be due at this very moment. */
-static void pump_send(struct sim_world *w, struct rift_session *s, struct sim_link *link, uint64_t clock)
-{
-    uint64_t now = w->now + clock;
-    for (unsigned n = 0; !w->failure[0]; n++) {
-        uint8_t datagram[RIFT_MTU_BYTES];
-        size_t len;
-        int r = rift_session_send(s, datagram, sizeof datagram, now, &len);
-        if (r == RIFT_SESSION_IDLE)
-            break;
-        if (r != 0 || len > RIFT_MTU_BYTES)
-            sim_fail(w, "send: %d", r);
-        else if (n == INSTANT_MAX)
-            sim_fail(w, "sends without end");
-        else
-            sim_link_send(link, datagram, len, w->now);
-    }
-    if (rift_session_timeout(s) <= now)
-        sim_fail(w, "idle, but the timeout is not in the future");
-    struct rift_session_stats stats;
-    rift_session_get_stats(s, &stats);
-    if (stats.memory_bytes > MEMORY_MAX)
-        sim_fail(w, "%zu bytes held", stats.memory_bytes);
-}
-
-static void drain(struct sim_world *w)
-{
-    if (w->now >= w->host_drain) {
-        sim_host_events(w);
-        w->host_drain = w->now + w->host_lazy;
-    }
-    if (w->now >= w->client_drain) {
-        sim_client_events(w);
-        w->client_drain = w->now + w->client_lazy;
-    }
-}
-
-/* Sends a datagram again that was accepted before: nothing may change but the count of replays. */
-static void replay(struct sim_world *w)
-{
-    unsigned i = (unsigned)sim_random_below(&w->random, WV_ARRAY_SIZE(w->kept));
-    if (!w->kept[i] || w->host_lazy || w->client_lazy)
-        return;
-    struct rift_session *s = w->kept_to_host[i] ? w->host : w->client;
-    uint64_t clock = w->kept_to_host[i] ? w->host_clock : w->client_clock;
-    drain(w);
-    struct rift_session_stats before, after;
-    rift_session_get_stats(s, &before);
-    uint64_t timeout = rift_session_timeout(s);
-    if (rift_session_receive(s, w->kept[i]->data, w->kept[i]->len, w->now + clock) != RIFT_SESSION_DROPPED)
-        sim_fail(w, "a replayed datagram was accepted");
-    rift_session_get_stats(s, &after);
-    before.dropped_replay++;
-    if (memcmp(&before, &after, sizeof before) != 0 || timeout != rift_session_timeout(s))
-        sim_fail(w, "a replayed datagram changed something");
-    if (sim_host_events(w) + sim_client_events(w) != 0)
-        sim_fail(w, "a replayed datagram made an event");
-    w->replays++;
-}
-
-static void keep(struct sim_world *w, struct sim_packet *p, bool to_host)
-{
-    unsigned i = (unsigned)sim_random_below(&w->random, WV_ARRAY_SIZE(w->kept));
-    free(w->kept[i]);
-    w->kept[i] = p;
-    w->kept_to_host[i] = to_host;
-}
-
-static void pump_receive(struct sim_world *w, bool to_host)
-{
-    struct sim_link *link = to_host ? &w->to_host : &w->to_client;
-    struct rift_session *s = to_host ? w->host : w->client;
-    uint64_t clock = to_host ? w->host_clock : w->client_clock;
-    struct sim_packet *p;
-    while ((p = sim_link_receive(link, w->now))) {
-        int r = rift_session_receive(s, p->data, p->len, w->now + clock);
-        if (r == 0 && !p->intact)
-            sim_fail(w, "a damaged datagram was accepted");
-        drain(w);
-        if (r == 0 && sim_random_hit(&w->random, 20000))
-            keep(w, p, to_host);
-        else
-            free(p);
-        if (sim_random_hit(&w->random, 5000))
-            replay(w);
-    }
 }
 
 static void run_until(struct sim_world *w, uint64_t end)
@@ -194,11 +120,13 @@ static void run_until(struct sim_world *w, uint64_t end)
     while (w->now < end && !w->failure[0]) {
         sim_host_step(w);
         sim_client_step(w);
-        pump_send(w, w->host, &w->to_client, w->host_clock);
-        pump_send(w, w->client, &w->to_host, w->client_clock);
+        sim_road_step(w);
+        sim_pump_send(w, true);
+        sim_pump_send(w, false);
         uint64_t next = WV_MIN(end, sim_next_step(w));
         next = WV_MIN(next, sim_link_next(&w->to_client));
         next = WV_MIN(next, sim_link_next(&w->to_host));
+        next = WV_MIN(next, w->next_rebind);
         uint64_t host = rift_session_timeout(w->host), client = rift_session_timeout(w->client);
         if (host != UINT64_MAX)
             next = WV_MIN(next, host - w->host_clock);
@@ -209,9 +137,9 @@ static void run_until(struct sim_world *w, uint64_t end)
         if (w->client_lazy)
             next = WV_MIN(next, w->client_drain);
         w->now = WV_MAX(next, w->now);
-        pump_receive(w, true);
-        pump_receive(w, false);
-        drain(w);
+        sim_pump_receive(w, true);
+        sim_pump_receive(w, false);
+        sim_drain(w);
     }
 }
 
@@ -228,6 +156,22 @@ static void check_clock(struct sim_world *w, struct rift_session *s, uint64_t ow
                  (unsigned long long)stats.rtt_min_ns);
 }
 
+/* What the counts of both sides say of each other. */
+static void check_losses(struct sim_world *w, const struct rift_session_stats *host,
+                         const struct rift_session_stats *client)
+{
+    if (host->packets_lost != client->packets_sent - host->packets_received ||
+        (!w->restored && !w->rebinds && !w->attacked && /* the very last may have gone elsewhere */
+         client->packets_lost != host->packets_sent - client->packets_received))
+        sim_fail(w, "packets_lost is wrong: host %llu of %llu, client %llu of %llu",
+                 (unsigned long long)host->packets_lost,
+                 (unsigned long long)(client->packets_sent - host->packets_received),
+                 (unsigned long long)client->packets_lost,
+                 (unsigned long long)(host->packets_sent - client->packets_received));
+    if (w->clean && !w->client_lazy && !w->rebinds && !w->attacked && client->nacks_sent != 0)
+        sim_fail(w, "a clean path, and yet %llu NACKs", (unsigned long long)client->nacks_sent);
+}
+
 /* All that must have come about once nothing was lost for a while. */
 static void check_end(struct sim_world *w)
 {
@@ -239,22 +183,22 @@ static void check_end(struct sim_world *w)
     for (uint32_t i = 1; i <= w->n_seen; i++)
         if (w->seen[i].x != w->events[i].x || w->seen[i].kind != w->events[i].kind)
             sim_fail(w, "input event %u was changed after it was sent", i);
+    sim_skip_gone(&w->down);
     if (w->down.received != w->down.sent || w->up.received != w->up.sent)
-        sim_fail(w, "control: %u of %u down, %u of %u up", w->down.received, w->down.sent, w->up.received,
-                 w->up.sent);
+        sim_fail(w, "control: %u of %u down (counting the gone), %u of %u up", w->down.received, w->down.sent,
+                 w->up.received, w->up.sent);
     if (w->cursor_sent && (w->cursor.x != w->cursor_seen.x || w->cursor.shape_id != w->cursor_seen.shape_id))
         sim_fail(w, "the last cursor position did not arrive");
     if (!w->any_frame || w->last_frame != w->last_accepted)
         sim_fail(w, "the last frame did not arrive");
-    if (host.packets_lost != client.packets_sent - host.packets_received ||
-        (!w->restored && client.packets_lost != host.packets_sent - client.packets_received))
-        sim_fail(w, "packets_lost is wrong: host %llu of %llu, client %llu of %llu",
-                 (unsigned long long)host.packets_lost,
-                 (unsigned long long)(client.packets_sent - host.packets_received),
-                 (unsigned long long)client.packets_lost,
-                 (unsigned long long)(host.packets_sent - client.packets_received));
-    if (w->clean && !w->client_lazy && client.nacks_sent != 0)
-        sim_fail(w, "a clean path, and yet %llu NACKs", (unsigned long long)client.nacks_sent);
+    if (!sim_flow_is_at_client(w))
+        sim_fail(w, "the flow goes where the client is not");
+    /* Who forwards everything, and sooner than a client that has just moved, can't be told from that client;
+     * all others get next to nothing. */
+    if (!w->rebinds && w->media_to_attacker > w->media / 10)
+        sim_fail(w, "%u of %u datagrams of video went to the attacker", w->media_to_attacker, w->media);
+    if (!w->restarts)
+        check_losses(w, &host, &client);
     if (client.dropped_auth + host.dropped_auth && w->clean)
         sim_fail(w, "forged datagrams on a clean path");
     check_clock(w, w->host, w->host_clock, w->client_clock);
@@ -289,12 +233,14 @@ static void print_summary(struct sim_world *w)
     rift_session_get_stats(w->client, &c);
     printf("frames %u sent %u shown %llu lost, nacks %llu, repeated %llu, key requests %llu (%u told), "
            "datagrams down %llu (lost %llu) up %llu (lost %llu), input %u events %llu repeated, rtt %.1f ms, "
-           "replays %llu\n",
+           "replays %llu, restarts %u, addresses %u (%llu moves), size %u, keys %u, ECN %s\n",
            w->n_frames, w->frames_seen, (unsigned long long)c.frames_lost, (unsigned long long)c.nacks_sent,
            (unsigned long long)h.fragments_retransmitted, (unsigned long long)c.keyframe_requests,
            w->key_events, (unsigned long long)h.packets_sent, (unsigned long long)c.packets_lost,
            (unsigned long long)c.packets_sent, (unsigned long long)h.packets_lost, w->n_events,
-           (unsigned long long)c.input_repeated, (double)c.rtt_ns / 1e6, (unsigned long long)w->replays);
+           (unsigned long long)c.input_repeated, (double)c.rtt_ns / 1e6, (unsigned long long)w->replays,
+           w->restarts, w->rebinds, (unsigned long long)h.path_changes, h.mtu_bytes, h.key_generation,
+           h.ecn_capable ? "kept" : "off");
 }
 
 /* The last input, message and cursor position; then nothing more, but for the keyframe that may be asked for.
@@ -303,8 +249,11 @@ static void end_applications(struct sim_world *w)
 {
     w->quiet = true;
     run_until(w, w->now + 200 * WV_NS_PER_MS);
-    w->next_frame = w->next_input = w->next_cursor = w->next_message = UINT64_MAX;
+    w->next_input = w->next_cursor = w->next_message = UINT64_MAX;
+    w->next_frame = w->force_key ? w->now : UINT64_MAX;
     w->ended = true;
+    w->restart_ppm = 0;
+    w->attacked = false;
 }
 
 int sim_world_run(struct sim_world *w, uint64_t seed, bool verbose)
@@ -316,13 +265,16 @@ int sim_world_run(struct sim_world *w, uint64_t seed, bool verbose)
         sim_fail(w, "no session");
         return -1;
     }
-    run_until(w, ROUGH_NS);
+    uint64_t began = w->now; /* the handshake took its time */
+    run_until(w, began + ROUGH_NS);
     if (w->seed % 2)
         end_applications(w); /* also the very last of everything may be lost */
     w->to_client.config = calm(w->to_client.config);
     w->to_host.config = calm(w->to_host.config);
     w->to_client.in_burst = w->to_host.in_burst = false;
-    run_until(w, ROUGH_NS + CALM_NS);
+    w->next_rebind = UINT64_MAX;
+    w->attacked = w->attacked && sim_random_hit(&w->random, 500000);
+    run_until(w, began + ROUGH_NS + CALM_NS);
     end_applications(w);
     run_until(w, w->now + SILENCE_NS);
     /* Nothing on its way: what was sent has come or is lost. */

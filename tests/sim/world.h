@@ -2,6 +2,7 @@
  * must hold of what they see. */
 #pragma once
 
+#include "rift/core/handshake.h"
 #include "rift/core/session.h"
 #include "tests/sim/link.h"
 
@@ -18,7 +19,9 @@ struct sim_frame {
 struct sim_messages {
     uint64_t salt;
     uint32_t lengths[SIM_MESSAGES];
+    bool gone[SIM_MESSAGES]; /* queued at a host that died before a stored state covered them */
     unsigned sent, received;
+    unsigned covered; /* by the stored state */
 };
 
 struct sim_world {
@@ -29,6 +32,24 @@ struct sim_world {
     uint64_t host_clock, client_clock; /* what their clocks show at virtual time 0 */
     struct sim_link to_client, to_host;
     struct rift_session *host, *client;
+
+    /* Where the client is, and how that goes wrong. */
+    uint8_t client_address[SIM_ADDRESS], old_address[SIM_ADDRESS];
+    bool old_alive; /* what is sent to the old address still arrives */
+    uint64_t next_rebind, rebind_pause;
+    unsigned rebinds;
+    bool attacked; /* somebody forwards copies of what both send */
+    uint64_t attacker_delay;
+    unsigned media_to_attacker, media;
+
+    /* The host's process dies and comes back from what it stored. */
+    struct rift_session_config host_config;
+    bool held;
+    uint32_t restart_ppm;
+    uint8_t state[RIFT_STATE_MAX_BYTES];
+    size_t state_len;
+    unsigned restarts;
+    uint64_t next_counter[2]; /* of either side, host first: lower ones were used */
     uint64_t
         restored; /* the host's first counter, when it isn't 0: losses before the first arrival don't show */
     bool clean;   /* a path that loses and reorders nothing */
@@ -76,7 +97,24 @@ struct sim_world {
 int sim_world_run(struct sim_world *w, uint64_t seed, bool verbose);
 void sim_world_fini(struct sim_world *w);
 
-/* ---- between world.c and apps.c ---- */
+/* ---- between world.c, greet.c, road.c and apps.c ---- */
+
+/* The handshake over both links. Fills ids and keys of both. Returns 0 or -1. */
+int sim_greet(struct sim_world *w, struct rift_session_config *ret_host,
+              struct rift_session_config *ret_client);
+
+/* What lies between the sessions: sockets, a NAT, a stranger, the end of a process. */
+void sim_road_prepare(struct sim_world *w);
+void sim_road_step(struct sim_world *w);
+void sim_pump_send(struct sim_world *w, bool from_host);
+void sim_pump_receive(struct sim_world *w, bool to_host);
+void sim_drain(struct sim_world *w);
+bool sim_flow_is_at_client(const struct sim_world *w);
+
+#define SIM_HOST 99 /* first byte of the host's address */
+
+/* Passes over messages that died with a host. */
+void sim_skip_gone(struct sim_messages *m);
 
 void sim_fail(struct sim_world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sim_host_step(struct sim_world *w);
