@@ -3,6 +3,7 @@
  */
 #include "client/app.h"
 #include "client/numbers.h"
+#include "client/reasons.h"
 #include "client/snapshot.h"
 #include "client/trust.h"
 #include "lib/base/util.h"
@@ -139,6 +140,19 @@ static void on_record_trouble(void *userdata, const char *text)
 
 /* ---- time ---- */
 
+/* The time that a person gave may end before the first try does: then nothing was said yet. */
+static void say_unanswered(struct app *a)
+{
+    if (a->connected_once || a->reason != WV_CLIENT_REASON_NONE)
+        return;
+    char where[sizeof a->options.host + 16];
+    snprintf(where, sizeof where, strchr(a->options.host, ':') ? "[%s]:%u" : "%s:%u", a->options.host,
+             a->options.port);
+    a->reason = WV_CLIENT_REASON_ABSENT;
+    wv_reason_text(a->reason, where, "", "", a->reason_text);
+    app_say(a->reason_text);
+}
+
 static int on_second(void *userdata, uint64_t now)
 {
     struct app *a = userdata;
@@ -153,8 +167,10 @@ static int on_second(void *userdata, uint64_t now)
     }
     uint64_t give_up = (uint64_t)wv_config_int(a->options.config, "give_up") * WV_NS_PER_S;
     bool hopeless = !a->connected_once && give_up && now - a->started >= give_up;
-    if (hopeless || (a->deadline && now >= a->deadline))
+    if (hopeless || (a->deadline && now >= a->deadline)) {
+        say_unanswered(a);
         quit(a);
+    }
     return 0;
 }
 

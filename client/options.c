@@ -6,6 +6,7 @@
 #include "client/wavry_client.h"
 #include "lib/base/util.h"
 
+#include <ctype.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,13 +77,15 @@ static void print_help(const struct wv_config *config)
         snprintf(option, sizeof option, "--%s %s", settings[i].option,
                  settings[i].value_name ? settings[i].value_name : "");
         bool off = settings[i].fixed && strcmp(settings[i].fixed, "false") == 0;
-        printf("  %-28s %s%s\n", option, off ? "Not: " : "", help_of(settings[i].key));
+        const char *help = help_of(settings[i].key);
+        printf(off ? "  %-28s Don't %c%s\n" : "  %-28s %c%s\n", option,
+               off ? tolower((unsigned char)*help) : *help, *help ? help + 1 : "");
     }
     printf("  %-28s Print this client's public key, for `wavryctl authorize` on the host.\n", "--print-key");
     printf("  %-28s Read this file besides client.conf.\n", "--config FILE");
     printf("  %-28s Set a key of the configuration.\n", "--set KEY=VALUE");
     printf("  %-28s Print the effective configuration and where each value comes from.\n", "--print-config");
-    printf("  %-28s\n  %-28s\n\n", "--version", "--help");
+    printf("  %-28s Print the version.\n  %-28s Print this.\n\n", "--version", "--help");
     printf("Keys in the window: Ctrl+Alt+Shift and  Q quit, F fullscreen, S statistics, M relative mouse, "
            "G grab the keyboard.\n\n"
            "Configuration, in [client] of /etc/wavry/client.conf and $XDG_CONFIG_HOME/wavry/client.conf:\n");

@@ -40,6 +40,7 @@ class SystemTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
         self.place = "host"  # the folder of the host that is asked; a test with two hosts changes it
         self.logs = []
+        self.processes = {}  # the newest of each name
         self.addCleanup(self.show_logs)
 
     def show_logs(self):
@@ -58,6 +59,7 @@ class SystemTest(unittest.TestCase):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                    env={**os.environ, "XDG_CONFIG_HOME": self.path("config"), **environment})
         log.close()
+        self.processes[name] = process
         self.addCleanup(self.stop, process)
         return process
 
