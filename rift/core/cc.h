@@ -84,7 +84,10 @@ struct rift_cc_ops {
     struct rift_cc *(*free)(struct rift_cc *cc);
 
     void (*on_frame_queued)(struct rift_cc *cc, const struct rift_cc_frame *frame, uint64_t now);
+    /* Video sent again, input and the like count as RIFT_CC_NO_FRAME. */
     void (*on_sent)(struct rift_cc *cc, const struct rift_cc_packet *packet, uint64_t now);
+    /* BYTES of queued frames were thrown away unsent. */
+    void (*on_discarded)(struct rift_cc *cc, uint64_t bytes, uint64_t now);
     /* Never fails: what makes no sense in a report is passed over. */
     void (*on_report)(struct rift_cc *cc, const struct rift_cc_report *report, uint64_t now);
 

@@ -25,7 +25,9 @@
 #define TRAIN_STRETCHED 0.93 /* arrival rate over sending rate below which the path was the limit */
 #define TRAIN_KEEP      0.85 /* weight of the trains so far when one more comes: the last seven or so count */
 #define GROW_AFTER_NS   (100 * WV_NS_PER_MS)
-#define GROW_PER_S      1.0
+#ifndef GROW_PER_S
+#define GROW_PER_S 1.0
+#endif
 #ifndef TRIM_LEAST
 #define TRIM_LEAST 0.4
 #endif
