@@ -75,8 +75,9 @@ static void describe_exit(struct wv_child *c)
         snprintf(c->last_exit, sizeof c->last_exit, "exit status %d%s", info.si_status,
                  meaning(info.si_status));
     else
-        snprintf(c->last_exit, sizeof c->last_exit, "killed by signal %d (%s)%s", info.si_status,
-                 strsignal(info.si_status), c->state == WV_STATE_HUNG ? " because it was hung" : "");
+        snprintf(c->last_exit, sizeof c->last_exit, "killed by signal %d (%s)%s%s", info.si_status,
+                 strsignal(info.si_status), c->state == WV_STATE_HUNG ? " because it was hung" : "",
+                 info.si_code == CLD_DUMPED ? ", core dumped" : "");
 }
 
 void wv_child_forget_process(struct wv_child *c)

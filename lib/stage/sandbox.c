@@ -394,10 +394,20 @@ static int limit(int resource, uint64_t value)
     return setrlimit((__rlimit_resource_t)resource, &l) < 0 ? -errno : 0;
 }
 
+/* Should a core ever be written all the same, by whoever makes us dumpable again, no memory is in it. A
+ * second lock: best effort, and out of reach once the process is not dumpable. */
+static void empty_core(void)
+{
+    wv_cleanup(wv_close_p) int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+    (void)!write(fd, "0", 1);
+}
+
 int wv_sandbox_prepare(void)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -errno;
+    if (!SANITIZED && prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0)
+        empty_core();
     if (!SANITIZED && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return -errno;
     int r = limit(RLIMIT_CORE, 0);
