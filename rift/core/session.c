@@ -43,13 +43,16 @@ int rift_session_new(struct rift_session **ret_session, const struct rift_sessio
     s->idle_timeout_ns = config->idle_timeout_ns ? config->idle_timeout_ns : IDLE_TIMEOUT_NS;
     s->heard_ns = now;
     s->cursor_due = s->feedback_due = RIFT_NEVER;
-    if (new_role_parts(s) < 0) {
+    int result = new_role_parts(s);
+    if (result == 0)
+        result = rift_rate_init(&s->rate, config, now);
+    if (result < 0) {
         free(s->input_tx);
         free(s->input_rx);
         free(s->split);
         free(s->join);
         free(s);
-        return -ENOMEM;
+        return result;
     }
     rift_packet_init(&s->packet, config, now);
     rift_path_init(&s->path, config->address, config->entropy, now);
@@ -83,6 +86,7 @@ struct rift_session *rift_session_free(struct rift_session *s)
     if (!s)
         return NULL;
     release(s);
+    rift_rate_fini(&s->rate);
     rift_packet_wipe(&s->packet);
     rift_path_wipe(&s->path);
     if (s->input_tx)
@@ -179,6 +183,12 @@ int rift_session_next_event(struct rift_session *s, struct rift_event *ret_event
     return s->closed ? closed_event(s, ret_event) : RIFT_SESSION_NONE;
 }
 
+void rift_session_settle_rate(struct rift_session *s, uint64_t now)
+{
+    rift_rate_discarded(&s->rate, s->split->dropped_fragments, s->split->dropped_bytes, now);
+    s->split->dropped_fragments = s->split->dropped_bytes = 0;
+}
+
 int rift_session_send_frame(struct rift_session *s, const struct rift_frame_meta *meta, const uint8_t *data,
                             size_t len, uint64_t now)
 {
@@ -189,7 +199,34 @@ int rift_session_send_frame(struct rift_session *s, const struct rift_frame_meta
     rift_timing_active(&s->timing, now);
     if (s->timing.srtt_ns)
         rift_mtu_search(&s->mtu, now);
-    return rift_split_push(s->split, meta, data, len);
+    int result = rift_split_push(s->split, meta, data, len);
+    rift_session_settle_rate(s, now);
+    if (result == 0)
+        rift_rate_frame(&s->rate, rift_split_newest(s->split), len + RIFT_META_BYTES, now);
+    return result;
+}
+
+uint64_t rift_session_target_bps(struct rift_session *s, uint64_t now)
+{
+    return s->rate.ops ? s->rate.ops->target_bps(s->rate.cc, now) : 0;
+}
+
+bool rift_session_frame_wanted(const struct rift_session *s, uint64_t now)
+{
+    return !s->rate.ops || s->rate.ops->frame_wanted(s->rate.cc, now);
+}
+
+void rift_session_get_rate_stats(const struct rift_session *s, struct rift_session_rate_stats *ret_stats)
+{
+    struct rift_session_rate_stats stats = {
+        .reports_sent = s->rate.reports_sent,
+        .reports_received = s->rate.reports_received,
+        .padding_sent = s->rate.padding_sent,
+        .restarts = s->rate.restarts,
+    };
+    if (s->rate.ops)
+        s->rate.ops->get_stats(s->rate.cc, &stats.controller);
+    *ret_stats = stats;
 }
 
 int rift_session_send_input(struct rift_session *s, const struct rift_input_event *event, uint64_t now,

@@ -2,6 +2,8 @@
  * the next timeout out. It owns no socket, clock, thread or file. proto/WIRE.md says every byte. */
 #pragma once
 
+#include "rift/core/cc.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,6 +45,14 @@ struct rift_session_config {
     uint8_t entropy[RIFT_KEY_BYTES];
     uint32_t mtu_max_bytes; /* probe the path up to here, RIFT_MTU_BYTES: not at all; 0: RIFT_MTU_MAX_BYTES */
     enum rift_ecn ecn;      /* mark media with RIFT_ECN_ECT0 or RIFT_ECN_ECT1 while the path takes it */
+    /* Host: the congestion controller, which then decides when video leaves (rift/core/cc.h; `pacing_bps` is
+     * not used); NULL: none. With it, the rates to stay between and to begin with, of UDP payload and 48
+     * bytes of headers per datagram. */
+    const struct rift_cc_ops *congestion;
+    uint64_t min_bps, max_bps, start_bps;
+    enum rift_cc_mode mode;
+    /* Frames a second at most. A client that expects some reports what arrives when; 0: it does not. */
+    double fps;
     /* The sending key is renewed when one of these is reached; 0: 2^30 datagrams, 64 GiB, 10 minutes. */
     uint64_t rekey_packets, rekey_bytes, rekey_ns;
 };
@@ -161,6 +171,14 @@ enum {
     RIFT_SESSION_FULL = 2,  /* send_control, send_input: the peer does not acknowledge; the queue is full */
 };
 
+/* Of congestion control, both roles. */
+struct rift_session_rate_stats {
+    struct rift_cc_stats controller; /* zero without one */
+    uint64_t reports_sent, reports_received;
+    uint64_t padding_sent; /* datagrams that only measure the path */
+    uint64_t restarts;     /* times that the controller began anew */
+};
+
 struct rift_session;
 
 /* Returns 0 or -ENOMEM, -EINVAL. The session keeps no pointer into CONFIG. */
@@ -269,12 +287,23 @@ bool rift_session_wants_export(const struct rift_session *s);
 int rift_session_export(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now,
                         size_t *ret_len);
 
-/* Makes a session of a state that rift_session_export() wrote. From CONFIG are taken: role, pacing, timeouts,
- * entropy, MTU, ECN and key limits; all else is the state's. Wants an export before it sends, and a keyframe
- * when there was video. Returns 0, -EBADMSG (it does not check out: begin without it), -EINVAL, -ENOMEM. */
+/* Makes a session of a state that rift_session_export() wrote. From CONFIG are taken: role, pacing,
+ * congestion control, timeouts, entropy, MTU, ECN and key limits; all else is the state's. Wants an export
+ * before it sends, and a keyframe when there was video. Returns 0, -EBADMSG (it does not check out: begin
+ * without it), -EINVAL, -ENOMEM. */
 int rift_session_import(struct rift_session **ret_session, const struct rift_session_config *config,
                         const uint8_t *state, size_t len, uint64_t now);
 
+/* Host: the rate in bit/s that the encoder's next frame should fit, to be asked once for each frame, before
+ * it is encoded; 0 without a controller. */
+uint64_t rift_session_target_bps(struct rift_session *s, uint64_t now);
+
+/* Host: false when so much waits unsent that the next picture had better not be encoded at all. */
+bool rift_session_frame_wanted(const struct rift_session *s, uint64_t now);
+
+void rift_session_get_rate_stats(const struct rift_session *s, struct rift_session_rate_stats *ret_stats);
+
+/* Without effect on video while there is a congestion controller. */
 void rift_session_set_pacing(struct rift_session *s, uint64_t pacing_bps, uint32_t burst_bytes);
 
 void rift_session_get_stats(const struct rift_session *s, struct rift_session_stats *ret_stats);

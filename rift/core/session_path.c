@@ -13,6 +13,7 @@ void rift_session_new_path(struct rift_session *s, uint64_t now)
     rift_timing_reset(&s->timing, now);
     rift_mtu_reset(&s->mtu, now);
     rift_marks_reset(&s->marks, s->packet.next_counter);
+    rift_rate_new_path(&s->rate, now);
     if (s->split)
         rift_split_resize(s->split, fragment_bytes(s));
 }

@@ -9,7 +9,9 @@
 #include <string.h>
 
 #define FEEDBACK_PAUSE_NS (20 * WV_NS_PER_MS)
-#define KEY_TELL_PAUSE_NS (50 * WV_NS_PER_MS)
+/* With reports, which say the rest. */
+#define FEEDBACK_SELDOM_NS (40 * WV_NS_PER_MS)
+#define KEY_TELL_PAUSE_NS  (50 * WV_NS_PER_MS)
 
 struct frame_context {
     uint64_t counter, now;
@@ -127,14 +129,25 @@ static int on_control_ack(struct rift_session *s, struct wv_reader *body, const 
 
 static void video_came(struct rift_session *s, uint64_t now)
 {
+    uint64_t pause = s->rate.writer ? FEEDBACK_SELDOM_NS : FEEDBACK_PAUSE_NS;
     rift_timing_active(&s->timing, now);
     if (s->feedback_due == RIFT_NEVER)
-        s->feedback_due = s->feedback_last ? WV_MAX(now, s->feedback_last + FEEDBACK_PAUSE_NS) : now;
+        s->feedback_due = s->feedback_last ? WV_MAX(now, s->feedback_last + pause) : now;
+}
+
+/* Whether BODY of a VIDEO is the last fragment of its frame, sound or not. */
+static bool is_last_fragment(struct wv_reader body)
+{
+    wv_read_span(&body, 7);
+    uint16_t count = wv_read_u16(&body);
+    wv_read_u16(&body);
+    return wv_read_u16(&body) + 1u == count;
 }
 
 static int on_video(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
 {
     video_came(s, c->now);
+    s->frame_ended |= is_last_fragment(*body);
     return rift_join_fragment(s->join, body, c->now);
 }
 
@@ -200,6 +213,11 @@ static int on_feedback(struct rift_session *s, struct wv_reader *body, const str
     return 0;
 }
 
+static int on_report(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    return rift_rate_report(&s->rate, body, c->now);
+}
+
 #define TO_HOST   (1u << RIFT_ROLE_HOST)
 #define TO_CLIENT (1u << RIFT_ROLE_CLIENT)
 
@@ -234,6 +252,7 @@ static const struct {
     {RIFT_WIRE_KEYFRAME_REQUEST, TO_HOST, RIFT_KEYFRAME_REQUEST_BYTES, RIFT_KEYFRAME_REQUEST_BYTES,
      on_keyframe_request},
     {RIFT_WIRE_FEEDBACK, TO_HOST, RIFT_FEEDBACK_BYTES, RIFT_FEEDBACK_BYTES, on_feedback},
+    {RIFT_WIRE_REPORT, TO_HOST, RIFT_REPORT_MIN_BYTES, RIFT_FEEDBACK_MAX_BYTES, on_report},
 };
 
 static int handle_frame(struct rift_session *s, uint8_t type, struct wv_reader *body,
@@ -308,8 +327,10 @@ static int receive(struct rift_session *s, const uint8_t *address, enum rift_ecn
     if (s->closed)
         return RIFT_SESSION_DROPPED;
     rift_session_path_datagram(s, address, counter, len, now);
+    s->frame_ended = false;
     read_frames(s, payload, payload_len,
                 &(struct frame_context){.counter = counter, .now = now, .address = address});
+    rift_rate_arrived(&s->rate, counter, s->frame_ended, ecn == RIFT_ECN_CE, now);
     return 0;
 }
 

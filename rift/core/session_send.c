@@ -1,5 +1,5 @@
-/* Datagrams out: what is due, in strict order of its class. The pacer is asked for video only, but booked for
- * everything. */
+/* Datagrams out: what is due, in strict order of its class. The pacer, or the congestion controller instead
+ * of it, is asked for video only, but booked for everything. */
 #include "lib/base/util.h"
 #include "rift/core/session_internal.h"
 
@@ -70,6 +70,7 @@ static void fill_control(struct rift_session *s, struct wv_writer *w, uint64_t n
     if (s->join) {
         rift_join_write_key_request(s->join, w, now);
         write_feedback(s, w, now);
+        rift_rate_write_report(&s->rate, w, now);
         rift_join_write_nacks(s->join, w, now);
     }
     if (s->split)
@@ -78,12 +79,26 @@ static void fill_control(struct rift_session *s, struct wv_writer *w, uint64_t n
         ;
 }
 
+/* When video may leave: at most NOW: now. */
+static uint64_t video_release(const struct rift_session *s, uint64_t now)
+{
+    return s->rate.ops ? rift_rate_next(&s->rate, s->mtu.current, now) : rift_pacer_release(&s->pacer);
+}
+
 /* W begins empty and grows to what the path carries. */
 static void fill_video(struct rift_session *s, struct wv_writer *w, uint64_t now)
 {
     w->capacity = RIFT_PAYLOAD_MAX_BYTES;
-    if (s->split && now >= rift_pacer_release(&s->pacer))
-        rift_split_write(s->split, w, now);
+    if (!s->split || now < video_release(s, now) || rift_split_write(s->split, w, now))
+        return;
+    size_t padding = rift_rate_padding(&s->rate, s->mtu.current, now);
+    if (padding == 0)
+        return;
+    size_t body = padding - RIFT_SEAL_BYTES - RIFT_FRAME_HEADER_BYTES;
+    wv_write_u8(w, RIFT_WIRE_PADDING);
+    wv_write_u16(w, (uint16_t)body);
+    memset(wv_write_reserve(w, body), 0, body);
+    s->rate.padding_sent++;
 }
 
 static void fill_close(struct rift_session *s, struct wv_writer *w, uint64_t now)
@@ -121,34 +136,51 @@ static void tick(struct rift_session *s, uint64_t now)
     rift_packet_tick(&s->packet, now);
     rift_session_path_result(s, rift_path_tick(&s->path, now), now);
     rift_session_mtu_result(s, rift_mtu_tick(&s->mtu, now), now);
+    rift_rate_tick(&s->rate, now);
+    if (s->split)
+        rift_session_settle_rate(s, now);
     if (s->join)
         rift_join_tick(s->join, now);
 }
 
-/* Fills the payload of the next datagram; W stays empty when nothing is due. */
-static void fill(struct rift_session *s, struct wv_writer *w, uint64_t now, struct rift_outgoing *out)
+/* Fills the payload of the next datagram; W stays empty when nothing is due. Returns whether what becomes of
+ * it tells something of the path: not one to another address, nor a probe that may be too large. */
+static bool fill(struct rift_session *s, struct wv_writer *w, uint64_t now, struct rift_outgoing *out)
 {
     out->traffic_class = RIFT_CLASS_CONTROL;
     if (s->closed) {
         fill_close(s, w, now);
-        return;
+        return false;
     }
     if (rift_path_write(&s->path, w, now, out->address))
-        return;
+        return false;
     fill_input(s, w, now);
     if (w->length)
         out->traffic_class = RIFT_CLASS_INPUT;
     fill_control(s, w, now);
     if (w->length)
-        return;
+        return true;
     uint32_t probe = rift_mtu_due(&s->mtu, now);
     if (probe) {
         w->capacity = probe - RIFT_SEAL_BYTES;
         rift_mtu_write(&s->mtu, w, rift_timing_rto(&s->timing), now);
-        return;
+        return false;
     }
     out->traffic_class = RIFT_CLASS_MEDIA;
     fill_video(s, w, now);
+    return true;
+}
+
+/* Tells the controller of the datagram that leaves under COUNTER. */
+static void book_rate(struct rift_session *s, uint64_t counter, const struct rift_outgoing *out, uint64_t now)
+{
+    struct rift_rate_sent sent = {.counter = counter, .len = out->len};
+    if (s->split && out->traffic_class == RIFT_CLASS_MEDIA) {
+        sent.fresh = s->split->written.fresh;
+        sent.last = s->split->written.last;
+        sent.frame_id = s->split->written.frame_id;
+    }
+    rift_rate_sent(&s->rate, &sent, now);
 }
 
 int rift_session_send_to(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now,
@@ -165,7 +197,7 @@ int rift_session_send_to(struct rift_session *s, uint8_t *buffer, size_t capacit
     memcpy(out.address, s->path.current, RIFT_ADDRESS_BYTES);
     struct wv_writer w;
     wv_writer_init(&w, buffer + RIFT_HEADER_BYTES, RIFT_PAYLOAD_BYTES);
-    fill(s, &w, now, &out);
+    bool measured = fill(s, &w, now, &out);
     if (w.length == 0)
         return RIFT_SESSION_IDLE;
     if (rift_packet_wants_key(&s->packet, now)) {
@@ -183,6 +215,8 @@ int rift_session_send_to(struct rift_session *s, uint8_t *buffer, size_t capacit
     rift_marks_sent(&s->marks, out.ecn, now);
     rift_timing_sent(&s->timing, counter, now);
     rift_pacer_charge(&s->pacer, out.len, now);
+    if (measured)
+        book_rate(s, counter, &out, now);
     s->stats.packets_sent++;
     s->stats.bytes_sent += out.len;
     *ret_datagram = out;
@@ -209,6 +243,7 @@ uint64_t rift_session_timeout(const struct rift_session *s)
     at = rift_earlier(at, rift_timing_timeout(&s->timing));
     at = rift_earlier(at, rift_control_tx_timeout(&s->control_tx, rift_timing_rto(&s->timing)));
     at = rift_earlier(at, rift_earlier(rift_path_timeout(&s->path), rift_mtu_timeout(&s->mtu)));
+    at = rift_earlier(at, rift_rate_timeout(&s->rate));
     if (s->control_rx.ack_due)
         return 0;
     if (s->role == RIFT_ROLE_CLIENT) {
@@ -221,6 +256,6 @@ uint64_t rift_session_timeout(const struct rift_session *s)
     at = rift_earlier(at, s->cursor_due);
     uint64_t video = rift_split_timeout(s->split);
     if (video != RIFT_NEVER)
-        at = rift_earlier(at, WV_MAX(video, rift_pacer_release(&s->pacer)));
+        at = rift_earlier(at, WV_MAX(video, video_release(s, s->rate.now)));
     return at;
 }

@@ -45,6 +45,8 @@ static void drop_frame(struct rift_split *v, unsigned i)
     v->stored_bytes -= f->buffer.capacity;
     if (!is_sent(f)) {
         v->unsent_bytes -= f->len;
+        v->dropped_fragments += (size_t)(f->head.count - f->sent);
+        v->dropped_bytes += f->len - (size_t)f->sent * f->head.size;
         v->n_unsent--;
     }
     rift_pool_give(v->pool, &f->buffer);
@@ -216,6 +218,7 @@ static bool write_fresh(struct rift_split *v, struct wv_writer *w, uint64_t now)
     /* The unsent ones are the last N_UNSENT of the ring. */
     struct rift_split_frame *f = frame_at(v, v->n_frames - v->n_unsent);
     write_fragment(w, f, f->sent++);
+    v->written = (struct rift_split_written){true, is_sent(f), f->head.frame_id};
     if (!is_sent(f))
         return true;
     v->unsent_bytes -= f->len;
@@ -245,7 +248,13 @@ static bool write_end(struct rift_split *v, struct wv_writer *w, uint64_t now)
 
 bool rift_split_write(struct rift_split *v, struct wv_writer *w, uint64_t now)
 {
+    v->written = (struct rift_split_written){0};
     return write_repeat(v, w) || write_fresh(v, w, now) || write_end(v, w, now);
+}
+
+const struct rift_fragment *rift_split_newest(const struct rift_split *v)
+{
+    return &v->frames[(v->oldest + v->n_frames - 1) % RIFT_VIDEO_FRAMES].head;
 }
 
 uint64_t rift_split_timeout(const struct rift_split *v)

@@ -20,15 +20,23 @@ struct rift_split_frame {
     uint64_t wanted[(RIFT_SPLIT_FRAGMENTS + 63) / 64];
 };
 
+struct rift_split_written {
+    bool fresh; /* a fragment for the first time */
+    bool last;  /* of its frame */
+    uint32_t frame_id;
+};
+
 struct rift_split {
     struct rift_pool *pool;
     uint16_t fragment_bytes;                           /* of frames to come */
     struct rift_split_frame frames[RIFT_VIDEO_FRAMES]; /* a ring, oldest first; ids rise */
     unsigned oldest, n_frames, n_unsent;
     size_t stored_bytes, unsent_bytes;
+    size_t dropped_bytes, dropped_fragments; /* never sent; the session clears them */
     bool started;
-    uint32_t newest_id; /* of the last frame queued */
-    bool confirmed_all; /* the client is done with it */
+    uint32_t newest_id;                /* of the last frame queued */
+    bool confirmed_all;                /* the client is done with it */
+    struct rift_split_written written; /* by the last rift_split_write() */
     /* The last frame sent whole, for VIDEO_END. */
     struct rift_fragment end;
     uint64_t end_due;
@@ -62,6 +70,9 @@ bool rift_split_shrink(struct rift_split *v, uint16_t bytes);
 /* Writes one VIDEO or VIDEO_END frame: repeats first, then new fragments, then the end mark. Returns whether
  * there was something to write. */
 bool rift_split_write(struct rift_split *v, struct wv_writer *w, uint64_t now);
+
+/* The frame that was pushed last; there must be one. */
+const struct rift_fragment *rift_split_newest(const struct rift_split *v);
 
 /* When rift_split_write() has something next, were there no pacer; 0: now. */
 uint64_t rift_split_timeout(const struct rift_split *v);

@@ -2,13 +2,14 @@
  * version that is not ours is no state. Never a struct's memory image.
  *
  *   u32 magic, u16 version, u8 role, u8 0, u32 length of all
- *   ids, counters, keys, replay window, path, timing, cursor, input, video, control; then u64 checksum */
+ *   ids, counters, keys, replay window, path, timing, cursor, input, video, control, rate; then u64 checksum
+ */
 #pragma once
 
 #include "rift/core/session_internal.h"
 
 #define RIFT_STATE_MAGIC          0x31535352u
-#define RIFT_STATE_VERSION        1
+#define RIFT_STATE_VERSION        2
 #define RIFT_STATE_CHECKSUM_BYTES 8
 #define RIFT_STATE_BLOCK_MIN      1024u
 

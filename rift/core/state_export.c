@@ -152,6 +152,7 @@ int rift_session_export(struct rift_session *s, uint8_t *buffer, size_t capacity
     wv_write_u32(&w, s->split->newest_id);
     write_control_tx(&s->control_tx, committed, &w);
     write_control_rx(&s->control_rx, &w);
+    wv_write_u64(&w, rift_rate_bps(&s->rate));
     wv_write_u32(&length, (uint32_t)(w.length + RIFT_STATE_CHECKSUM_BYTES));
     wv_write_u64(&w, rift_checksum(buffer, w.length));
     release(s, reserved_until, committed);

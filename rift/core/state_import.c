@@ -200,6 +200,14 @@ static int read_control_rx(struct wv_reader *r, struct rift_control_rx *in)
     return r->failed ? -EBADMSG : 0;
 }
 
+/* Reports about what the process before sent say nothing to the new controller, which has no record of it. */
+static void read_rate(struct wv_reader *r, struct rift_rate *rate, uint64_t now)
+{
+    uint64_t bps = wv_read_u64(r);
+    if (bps)
+        rift_rate_restart(rate, bps, now);
+}
+
 static int read_channels(struct wv_reader *r, struct rift_session *s, uint64_t now)
 {
     int result = read_measured(r, s, now);
@@ -213,7 +221,9 @@ static int read_channels(struct wv_reader *r, struct rift_session *s, uint64_t n
         result = read_control_tx(r, &s->control_tx, now);
     if (result == 0)
         result = read_control_rx(r, &s->control_rx);
-    return result == 0 && r->left != 0 ? -EBADMSG : result;
+    if (result == 0)
+        read_rate(r, &s->rate, now);
+    return result == 0 && (r->failed || r->left != 0) ? -EBADMSG : result;
 }
 
 int rift_session_import(struct rift_session **ret_session, const struct rift_session_config *config,

@@ -3,6 +3,7 @@
  * the future, hold bounded memory, and hand out only well-formed events. */
 #include "lib/base/bytes.h"
 #include "lib/base/util.h"
+#include "rift/core/delta.h"
 #include "rift/core/session_internal.h"
 
 #include <string.h>
@@ -54,7 +55,14 @@ static void take_all(struct rift_session *s)
 /* A session in the middle of its work: with frames, messages and events under way. */
 static struct rift_session *busy_session(enum rift_role role)
 {
-    struct rift_session_config c = {.role = role, .local_id = 1, .remote_id = 2};
+    struct rift_session_config c = {.role = role,
+                                    .local_id = 1,
+                                    .remote_id = 2,
+                                    .congestion = &rift_delta,
+                                    .min_bps = 500000,
+                                    .max_bps = 50000000,
+                                    .start_bps = 20000000,
+                                    .fps = 60};
     struct rift_session *s;
     if (rift_session_new(&s, &c, START) < 0)
         abort();

@@ -2,6 +2,7 @@
  * and again with its length and checksum made right, so that what lies behind them is reached. A session that
  * comes of it must keep every rule of any other session, whatever its peer then says. */
 #include "lib/base/util.h"
+#include "rift/core/delta.h"
 #include "rift/core/state.h"
 #include "rift/crypto/derive.h"
 
@@ -14,13 +15,21 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static uint8_t stored[RIFT_STATE_MAX_BYTES];
+static const struct rift_session_config host_config = {
+    .role = RIFT_ROLE_HOST,
+    .congestion = &rift_delta,
+    .min_bps = 500000,
+    .max_bps = 50000000,
+    .start_bps = 8000000,
+    .fps = 60,
+};
 
 static void store(struct rift_session *s, uint64_t now)
 {
     size_t len;
     if (!rift_session_wants_export(s))
         return;
-    struct rift_session_config config = {.role = RIFT_ROLE_HOST};
+    struct rift_session_config config = host_config;
     struct rift_session *again;
     if (rift_session_export(s, stored, sizeof stored, now, &len) != 0 || rift_session_wants_export(s))
         abort();
@@ -88,7 +97,7 @@ static void try_state(const uint8_t *state, size_t len)
                                         0,
                                         0,
                                         0};
-    struct rift_session_config config = {.role = RIFT_ROLE_HOST};
+    struct rift_session_config config = host_config;
     struct rift_session *s;
     if (rift_session_import(&s, &config, state, len, START) != 0)
         return;

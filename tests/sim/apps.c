@@ -44,12 +44,19 @@ static void send_frame(struct sim_world *w)
 {
     if (w->n_frames == SIM_FRAMES)
         return;
+    uint64_t target_bps = rift_session_target_bps(w->host, host_now(w));
+    if (target_bps && !rift_session_frame_wanted(w->host, host_now(w)))
+        return;
     struct sim_frame *f = &w->frames[w->n_frames];
     bool new_epoch = w->n_frames == 0 || (!w->quiet && sim_random_hit(&w->random, 8000));
     bool key = new_epoch || w->force_key;
     w->epoch += new_epoch;
     *f = (struct sim_frame){.len =
                                 1 + sim_random_below(&w->random, key ? 8 * w->frame_bytes : w->frame_bytes)};
+    /* An encoder that obeys, if not to the letter. */
+    uint64_t most = target_bps / 8 * w->frame_pause / WV_NS_PER_S * (key ? 8 : 2) + 100;
+    if (target_bps)
+        f->len = WV_MIN(f->len, (size_t)most);
     f->meta = (struct rift_frame_meta){
         .frame_id = w->n_frames + (uint32_t)w->seed * 0x10000000u - 40, /* some seeds wrap */
         .epoch = w->epoch,

@@ -1,6 +1,7 @@
 #include "tests/sim/world.h"
 
 #include "lib/base/util.h"
+#include "rift/core/delta.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -74,6 +75,14 @@ static int new_sessions(struct sim_world *w)
         return -1;
     random_config(w, &h);
     random_config(w, &c);
+    if (w->seed % 2) {
+        h.congestion = &rift_delta;
+        h.min_bps = 500000;
+        h.max_bps = 50000000;
+        h.start_bps = 1000000 + sim_random_below(&w->random, 8000000);
+        h.mode = w->seed % 4 == 1 ? RIFT_CC_LATENCY : RIFT_CC_THROUGHPUT;
+        h.fps = c.fps = 60;
+    }
     memcpy(h.address, w->client_address, SIM_ADDRESS);
     c.address[0] = SIM_HOST;
     if (sim_random_hit(&w->random, 100000))
