@@ -17,6 +17,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define WIDTH    640u
@@ -267,6 +269,83 @@ START_TEST(a_stage_killed_comes_back_with_a_keyframe_of_the_same_picture)
 }
 END_TEST
 
+static uint64_t counter(struct bed *b, const char *name)
+{
+    struct wv_metrics_snapshot *s = calloc(1, sizeof(*s));
+    const struct wv_metric_value *v = NULL;
+
+    ck_assert_ptr_nonnull(s);
+    if (!wv_metrics_read(b->metrics, s))
+        v = wv_metrics_find(s, name);
+    uint64_t value = v ? v->value : 0;
+    free(s);
+    return value;
+}
+
+static bool is_running(const struct bed *b)
+{
+    return waitpid(b->pid, NULL, WNOHANG) == 0;
+}
+
+/* Random bytes over the headers (all that lies before the first slot's pixels, and between them), as fast as
+ * they can be written and while the stage reads; honest pictures in between, so that it has something to
+ * believe. */
+static void write_rubbish(struct bed *b, uint64_t until_ns)
+{
+    struct stat st;
+    uint64_t random = 88172645463325252u;
+
+    ck_assert_int_eq(fstat(b->frames, &st), 0);
+    uint8_t *page = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, b->frames, 0);
+    ck_assert_ptr_ne(page, MAP_FAILED);
+    for (unsigned i = 0; wv_now_ns() < until_ns; i++) {
+        for (unsigned n = 0; n < 64; n++) {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            /* the front of the file holds the headers: mostly there, with small and with any values */
+            size_t at = (size_t)(random >> 20) % (n % 8 ? 8192 : (size_t)st.st_size);
+            page[at] = (uint8_t)(n % 2 ? random >> 8 : random & 3);
+        }
+        if (i % 64 == 0)
+            publish(b, WIDTH, HEIGHT, i);
+        ck_assert_int_eq(eventfd_write(b->raw_event, 1), 0);
+    }
+    munmap(page, (size_t)st.st_size);
+}
+
+START_TEST(a_producer_gone_mad_is_counted_and_survived)
+{
+    struct bed *b = bed_new();
+    struct wv_au_header h;
+
+    start(b);
+    expect(b, WAVRY__BUS__STAGE_MESSAGE__KIND_READY);
+    publish(b, WIDTH, HEIGHT, 0);
+    ck_assert(pop(b, &h, PATIENCE));
+    for (unsigned round = 0; round < 8; round++) {
+        write_rubbish(b, wv_now_ns() + 150 * WV_NS_PER_MS);
+        ck_assert_msg(is_running(b), "the stage died of what capture wrote");
+        while (pop(b, &h, 0)) /* whatever came of it is sound: pop() looks inside */
+            ;
+    }
+    ck_assert_uint_gt(counter(b, "ring_bad_total"), 0);
+
+    /* An honest successor of the mad one mends the ring by itself. */
+    b->capture = wv_ring_producer_free(b->capture);
+    ck_assert_int_eq(wv_ring_producer_new(&b->capture, b->frames, b->raw_reader), 0);
+    uint64_t encoded = counter(b, "frames_encoded_total");
+    for (unsigned i = 0; i < 200 && counter(b, "frames_encoded_total") < encoded + 5; i++) {
+        publish(b, WIDTH, HEIGHT, 2 * i);
+        (void)pop(b, &h, 100);
+    }
+    ck_assert_uint_ge(counter(b, "frames_encoded_total"), encoded + 5);
+    ck_assert_uint_eq(h.width, WIDTH);
+    ck_assert_int_eq(stop(b, SIGTERM), 0);
+    bed_free(b);
+}
+END_TEST
+
 START_TEST(transport_says_whether_anybody_watches)
 {
     struct bed *b = bed_new();
@@ -321,6 +400,7 @@ int main(void)
     int failed;
 
     tcase_add_test(stage, a_stage_killed_comes_back_with_a_keyframe_of_the_same_picture);
+    tcase_add_test(stage, a_producer_gone_mad_is_counted_and_survived);
     tcase_add_test(stage, transport_says_whether_anybody_watches);
     tcase_add_test(stage, without_its_plugin_it_says_what_to_do);
     tcase_set_timeout(stage, 60);
