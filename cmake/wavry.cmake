@@ -17,12 +17,16 @@ function(wv_library name)
   target_link_libraries(${name} PUBLIC ${A_DEPS})
 endfunction()
 
+# All that is installed, without the tests.
+add_custom_target(programs)
+
 # wv_program(NAME SOURCES a.c ... DEPS target ...): build/bin/NAME, installed.
 function(wv_program name)
   cmake_parse_arguments(A "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${A_SOURCES})
   target_link_libraries(${name} PRIVATE ${A_DEPS})
   install(TARGETS ${name} RUNTIME DESTINATION bin)
+  add_dependencies(programs ${name})
 endfunction()
 
 # wv_test(NAME DEPS target ... [SOURCES extra.c ...] [TIMEOUT seconds]): tests/unit/NAME.c with Check.
