@@ -1,34 +1,6 @@
 /* The feedback report about one direction of media: which packets arrived and when, in few bytes. The
  * receiver's side writes it, the sender's side reads it. Neither reads a clock or keeps a pointer; the reader
- * bounds every count before it uses it.
- *
- * Format. Integers are little-endian; `varint` is LEB128 (7 bits per byte, least significant first, at most
- * 10 bytes, of which the 10th is at most 1); `signed` is a zigzag varint.
- *
- *   u8      version    1
- *   varint  number     of this report, 0, 1, 2, ... (mod 2^32)
- *   u64     base_seq   of the first packet that the report speaks of; it arrived
- *   u64     base_time  arrival of that packet, microseconds of the receiver's clock
- *   varint  held       microseconds from the newest arrival to the writing of the report
- *   then runs, to the end of the datagram; the first one starts at base_seq and base_time:
- *   varint  kind       = (count - 1) * 8 + bent * 4 + lost_before * 2 + marked
- *   varint  lost       only with lost_before: packets that are missing right before the run, at least 1
- *   signed  gap        not in the first run: microseconds from the last arrival of the run before
- *   signed  head       only with bent (count is at least 3 then): microseconds from the run's first arrival
- * to its second signed  length     only with count > 1: microseconds from the run's first arrival (with bent:
- * from its second) to its last varint  ce         only with marked: how many of the run's packets came with
- * CE, 1 to count
- *
- * A run is `count` packets of consecutive sequence numbers whose arrivals lie on a straight line. Without
- * `bent` they do so to 2 us. With `bent` the first, the second and the last arrival are exact, and those
- * between lie on the line from the second to the last within a tolerance that the writer chooses, so that the
- * report fits its budget. Trains that came through a bottleneck are straight lines: a frame of 100 packets
- * takes some 6 bytes.
- * The reader takes the run's first `ce` packets as the marked ones; only their number is meant.
- * Each report starts where the report before the last one ended, so that a lost report costs one interval of
- * delay and nothing else. A packet that was reported missing and came late is told as arrived while it lies
- * in that range.
- */
+ * bounds every count before it uses it. proto/WIRE.md section 6.6 (REPORT) says every byte. */
 #pragma once
 
 #include "rift/core/cc.h"

@@ -201,6 +201,44 @@ START_TEST(keys_paths_and_sizes_are_as_the_examples_say)
 }
 END_TEST
 
+static void give_at_us(struct rift_session *s, unsigned number, uint64_t at_us)
+{
+    uint8_t bytes[RIFT_MTU_BYTES];
+    size_t len = datagram(number, bytes);
+    ck_assert_int_eq(rift_session_receive(s, bytes, len, at_us * WV_NS_PER_US), 0);
+}
+
+START_TEST(a_report_is_as_the_example_says)
+{
+    struct rift_session_config c = {.role = RIFT_ROLE_CLIENT, .fps = 60};
+    c.local_id = example_id("data client id");
+    c.remote_id = example_id("data host id");
+    example("data key client to host", c.key_send, 32);
+    example("data key host to client", c.key_receive, 32);
+    struct rift_session *client;
+    struct rift_event e;
+    ck_assert_int_eq(rift_session_new(&client, &c, 1000 * MS), 0);
+    uint32_t seq;
+    struct rift_input_event key = {.kind = RIFT_INPUT_KEY, .down = 1, .code = 30, .time_us = 1000000};
+    ck_assert_int_eq(rift_session_send_input(client, &key, 1000 * MS, &seq), 0);
+    expect_sent(client, 1, 1000);
+    give(client, 2, 1009);
+    expect_sent(client, 3, 1009);
+    give_at_us(client, 4, 1017000);
+    give_at_us(client, 5, 1017500);
+    while (rift_session_next_event(client, &e) == 0)
+        ;
+    give_at_us(client, 9, 1018000);
+
+    uint8_t expected[RIFT_MTU_BYTES], got[RIFT_MTU_BYTES];
+    size_t expected_len = datagram(16, expected), len;
+    ck_assert_int_eq(rift_session_send(client, got, sizeof got, 1018250 * WV_NS_PER_US, &len), 0);
+    ck_assert_uint_eq(len, expected_len);
+    ck_assert_mem_eq(got, expected, len);
+    rift_session_free(client);
+}
+END_TEST
+
 int main(void)
 {
     size_t len;
@@ -213,6 +251,7 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_add_test(t, the_examples_hold);
     tcase_add_test(t, keys_paths_and_sizes_are_as_the_examples_say);
+    tcase_add_test(t, a_report_is_as_the_example_says);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
     int failed = srunner_ntests_failed(sr);
