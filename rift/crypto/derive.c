@@ -5,6 +5,8 @@
 #include <sodium.h>
 #include <string.h>
 
+#define LANES 4
+
 static const char next_key_label[] = "RIFT 1 next key";
 static const char token_label[] = "RIFT 1 token";
 
@@ -38,8 +40,21 @@ void rift_derive_secret(uint8_t ret_secret[RIFT_DERIVE_KEY_BYTES])
 uint64_t rift_checksum(const void *data, size_t len)
 {
     static const uint8_t key[crypto_shorthash_KEYBYTES] = "wavry checksum 1";
-    uint8_t hash[crypto_shorthash_BYTES];
-    crypto_shorthash(hash, data, len, key);
+    uint64_t lanes[LANES] = {1, 2, 3, 4};
+    const uint8_t *at = data, *end = at + len - len % sizeof lanes;
+    for (; at != end; at += sizeof lanes) {
+        uint64_t words[LANES];
+        memcpy(words, at, sizeof words);
+        for (unsigned i = 0; i < LANES; i++) {
+            lanes[i] = (lanes[i] ^ words[i]) * 0x9e3779b97f4a7c15; /* odd: one to one */
+            lanes[i] = lanes[i] << 29 | lanes[i] >> 35;
+        }
+    }
+    uint8_t rest[2 * sizeof lanes] = {0}, hash[crypto_shorthash_BYTES];
+    memcpy(rest, lanes, sizeof lanes);
+    if (len % sizeof lanes)
+        memcpy(rest + sizeof lanes, at, len % sizeof lanes);
+    crypto_shorthash(hash, rest, sizeof lanes + len % sizeof lanes, key);
     struct wv_reader r;
     wv_reader_init(&r, hash, sizeof hash);
     return wv_read_u64(&r);

@@ -19,5 +19,7 @@ void rift_derive_token(const uint8_t secret[RIFT_DERIVE_KEY_BYTES], uint64_t a, 
 /* Random bytes of the system, for a secret that a caller did not give. */
 void rift_derive_secret(uint8_t ret_secret[RIFT_DERIVE_KEY_BYTES]);
 
-/* Finds accidents (a torn write, a wrong version), not attacks: SipHash-2-4 under a fixed key. */
+/* Finds accidents (a torn write, a flipped bit), not attacks: words folded in four lanes, then SipHash-2-4 of
+ * the lanes and the rest under a fixed key. Any change within one word shows for certain. Of this machine
+ * only. */
 uint64_t rift_checksum(const void *data, size_t len);

@@ -1,5 +1,7 @@
 /* Renewal of the traffic keys: nothing waits for it, nothing is lost by it, no counter comes twice. */
+#include "rift/core/handshake.h"
 #include "rift/crypto/derive.h"
+#include "rift/crypto/seal.h"
 #include "tests/unit/session_net.h"
 
 #define WRAP_GENERATIONS 300
@@ -91,6 +93,33 @@ START_TEST(a_datagram_overtaken_by_the_change_is_taken_for_a_while)
 }
 END_TEST
 
+START_TEST(where_no_key_is_none_is_taken)
+{
+    static const uint8_t zero[RIFT_KEY_BYTES];
+    for (int late = 0; late < 2; late++) {
+        struct pair p = pair_new();
+        uint8_t d[RIFT_MTU_MAX_BYTES];
+        size_t len;
+        if (late) { /* the key before was wiped; else there was none */
+            rift_packet_next_key(&p.host->packet, p.now);
+            pair_run(&p, 5 * WV_NS_PER_S);
+        }
+        ck_assert_uint_eq(p.client->packet.generation_receive, late);
+        struct wv_writer w;
+        wv_writer_init(&w, d, RIFT_HEADER_BYTES);
+        wv_write_u8(&w, RIFT_DATAGRAM_DATA);
+        wv_write_u8(&w, (uint8_t)(late - 1));
+        wv_write_u16(&w, 0);
+        wv_write_u32(&w, 9);
+        wv_write_u64(&w, p.host->packet.next_counter);
+        len = RIFT_HEADER_BYTES + RIFT_TAG_BYTES;
+        rift_seal(zero, p.host->packet.next_counter, d, RIFT_HEADER_BYTES, d + RIFT_HEADER_BYTES, 0);
+        ck_assert_int_eq(rift_session_receive(p.client, d, len, p.now), RIFT_SESSION_DROPPED);
+        pair_free(&p);
+    }
+}
+END_TEST
+
 START_TEST(a_side_does_not_run_ahead_of_a_peer_that_does_not_follow)
 {
     struct rift_session_config c = pair_config(RIFT_ROLE_HOST);
@@ -175,6 +204,7 @@ int main(void)
     tcase_add_test(t, packets_bytes_and_time_renew_the_key);
     tcase_add_test(t, both_at_once_under_loss_and_past_the_byte_of_the_header);
     tcase_add_test(t, a_datagram_overtaken_by_the_change_is_taken_for_a_while);
+    tcase_add_test(t, where_no_key_is_none_is_taken);
     tcase_add_test(t, a_side_does_not_run_ahead_of_a_peer_that_does_not_follow);
     tcase_add_test(t, a_peer_that_runs_ahead_is_not_followed);
     tcase_add_test(t, a_wrong_generation_in_the_header_is_a_forgery);

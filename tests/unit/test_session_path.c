@@ -103,6 +103,36 @@ START_TEST(who_forwards_copies_is_left_again_when_loss_helped_him)
 }
 END_TEST
 
+START_TEST(an_old_address_that_still_speaks_ends_the_attempt_at_once)
+{
+    static const uint8_t here[RIFT_ADDRESS_BYTES] = {1}, there[RIFT_ADDRESS_BYTES] = {2}, secret[32] = {5};
+    struct rift_path p;
+    rift_path_init(&p, here, secret, START);
+    struct rift_path_arrival a = {
+        .address = there, .counter = 10, .newest = true, .len = 50, .rtt_ns = 20 * MS};
+    ck_assert_int_eq(rift_path_on_datagram(&p, &a, START), 0);
+    a.address = here;
+    a.counter = 9; /* was sent before: says nothing */
+    a.newest = false;
+    rift_path_on_datagram(&p, &a, START);
+    ck_assert_int_eq(p.state, RIFT_PATH_TRYING);
+    a.counter = 11;
+    a.newest = true;
+    rift_path_on_datagram(&p, &a, START);
+    ck_assert_int_eq(p.state, RIFT_PATH_STEADY);
+    /* The answer comes too late, and the next datagram from there is passed over. */
+    ck_assert_int_eq(rift_path_on_response(&p, p.to_new.token, there, 12, START), 0);
+    a.address = there;
+    a.counter = 13;
+    rift_path_on_datagram(&p, &a, START);
+    ck_assert_int_eq(p.state, RIFT_PATH_STEADY);
+    a.counter = 14;
+    rift_path_on_datagram(&p, &a, START + 2 * WV_NS_PER_S); /* unless the kept one fell silent */
+    ck_assert_int_eq(p.state, RIFT_PATH_TRYING);
+    rift_path_wipe(&p);
+}
+END_TEST
+
 START_TEST(a_replay_from_elsewhere_changes_nothing)
 {
     struct net *n = net_default();
@@ -200,6 +230,7 @@ int main(void)
     tcase_add_test(t, a_client_that_knows_says_so_at_once);
     tcase_add_test(t, who_forwards_copies_never_becomes_the_path);
     tcase_add_test(t, who_forwards_copies_is_left_again_when_loss_helped_him);
+    tcase_add_test(t, an_old_address_that_still_speaks_ends_the_attempt_at_once);
     tcase_add_test(t, a_replay_from_elsewhere_changes_nothing);
     tcase_add_test(t, an_unproven_address_gets_at_most_three_bytes_for_each);
     tcase_add_test(t, the_old_interface_never_moves);

@@ -135,6 +135,71 @@ START_TEST(counters_go_on_past_what_was_reserved)
 }
 END_TEST
 
+START_TEST(no_counter_is_used_that_the_stored_state_begins_with)
+{
+    struct pair p = held_pair();
+    uint8_t d[RIFT_MTU_MAX_BYTES];
+    size_t len;
+    run(&p, 300 * MS);
+    export(&p);
+    for (uint32_t id = 0; id < 100; id++) { /* nobody stores anything any more */
+        pair_send_frame(&p, id, 0, true, 100000);
+        while (rift_session_send(p.host, d, sizeof d, p.now, &len) == 0)
+            ;
+    }
+    uint64_t used = p.host->packet.next_counter;
+    ck_assert(rift_session_wants_export(p.host));
+    restart(&p);
+    ck_assert_uint_eq(p.host->packet.next_counter, used); /* all of the block, and not one more */
+    pair_free(&p);
+}
+END_TEST
+
+START_TEST(a_new_key_waits_until_a_state_holds_it)
+{
+    struct pair p = held_pair();
+    p.host->packet.limit_packets = 64;
+    uint8_t d[RIFT_MTU_MAX_BYTES];
+    size_t len;
+    export(&p);
+    for (uint32_t id = 0; id < 5; id++) {
+        pair_send_frame(&p, id, 0, true, 100000);
+        while (rift_session_send(p.host, d, sizeof d, p.now, &len) == 0)
+            ck_assert_uint_eq(d[1], 0);
+    }
+    ck_assert(rift_session_wants_export(p.host));
+    export(&p);
+    pair_send_frame(&p, 5, 0, true, 100);
+    ck_assert_int_eq(rift_session_send(p.host, d, sizeof d, p.now, &len), 0);
+    ck_assert_uint_eq(d[1], 1);
+    restart(&p);
+    ck_assert_uint_eq(pair_stats(p.host).key_generation, 1);
+    pair_free(&p);
+}
+END_TEST
+
+START_TEST(what_was_received_before_the_export_is_a_replay_after_it)
+{
+    struct pair p = held_pair();
+    uint8_t d[8][RIFT_MTU_MAX_BYTES];
+    size_t len[8];
+    run(&p, 300 * MS);
+    for (unsigned i = 0; i < 8; i++) {
+        rift_session_send_control(p.client, (const uint8_t *)"x", 1, p.now);
+        ck_assert_int_eq(rift_session_send(p.client, d[i], sizeof d[i], p.now, &len[i]), 0);
+        if (i != 3)
+            ck_assert_int_eq(rift_session_receive(p.host, d[i], len[i], p.now), 0);
+    }
+    export(&p);
+    restart(&p);
+    for (unsigned i = 0; i < 8; i++)
+        ck_assert_int_eq(rift_session_receive(p.host, d[i], len[i], p.now),
+                         i == 3 ? 0 : RIFT_SESSION_DROPPED);
+    ck_assert_uint_eq(pair_stats(p.host).dropped_replay, 7);
+    pair_free(&p);
+}
+END_TEST
+
 START_TEST(events_and_messages_survive_in_order_by_number)
 {
     struct pair p = held_pair();
@@ -374,6 +439,9 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_add_test(t, nothing_is_sent_that_no_state_covers);
     tcase_add_test(t, counters_go_on_past_what_was_reserved);
+    tcase_add_test(t, no_counter_is_used_that_the_stored_state_begins_with);
+    tcase_add_test(t, a_new_key_waits_until_a_state_holds_it);
+    tcase_add_test(t, what_was_received_before_the_export_is_a_replay_after_it);
     tcase_add_test(t, events_and_messages_survive_in_order_by_number);
     tcase_add_test(t, the_hosts_own_messages_survive_half_sent);
     tcase_add_test(t, keys_go_on_also_when_they_changed_near_the_end);
