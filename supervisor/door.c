@@ -49,6 +49,7 @@ int wv_door_say_stop(struct wv_child *c)
 {
     Wavry__Bus__StageStop stop = WAVRY__BUS__STAGE_STOP__INIT;
     Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
+    stop.restart = !c->supervisor->stopping;
     m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_STOP;
     m.stop = &stop;
     return c->granted || c->found_running ? send_message(c, &m, NULL, 0) : -ENOTCONN;

@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 #define WV_VAULT_MAX           64
-#define WV_SESSION_VAULT_BYTES (1u << 20)
+#define WV_SESSION_VAULT_BYTES (4096u + 64u * (224u << 10)) /* services/transport/session_vault.h; sparse */
 
 struct wv_vault {
     int fds[WV_VAULT_MAX];        /* by index of wv_vault_items; -1 */

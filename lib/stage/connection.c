@@ -66,20 +66,19 @@ void wv_stage_say_leaving(struct wv_stage *s)
     (void)send_message(s, &m);
 }
 
-/* Started from a unit of its own, not by the supervisor. */
-static bool is_managed(void)
+bool wv_stage_is_managed(void)
 {
     return getenv("NOTIFY_SOCKET") != NULL;
 }
 
 static int patience_ms(void)
 {
-    return is_managed() ? MANAGED_TIMEOUT_MS : JOIN_TIMEOUT_MS;
+    return wv_stage_is_managed() ? MANAGED_TIMEOUT_MS : JOIN_TIMEOUT_MS;
 }
 
 void wv_stage_linger(struct wv_stage *s)
 {
-    if (!is_managed())
+    if (!wv_stage_is_managed())
         return;
     sigset_t stop;
     sigemptyset(&stop);
@@ -142,7 +141,8 @@ static int take_grant(struct wv_stage *s, const Wavry__Bus__StageMessage *m, con
 static int connect_patiently(const char *path)
 {
     int fd = wv_seqpacket_connect(path);
-    bool comes = is_managed(); /* a supervisor that is just starting again will be there in a moment */
+    bool comes =
+        wv_stage_is_managed(); /* a supervisor that is just starting again will be there in a moment */
     for (int waited = 0; waited < patience_ms(); waited += 10) {
         if (fd != -EAGAIN && !(comes && (fd == -ENOENT || fd == -ECONNREFUSED)))
             break;
@@ -226,6 +226,8 @@ static void handle(struct wv_stage *s, const Wavry__Bus__StageMessage *m)
 {
     switch (m->kind_case) {
     case WAVRY__BUS__STAGE_MESSAGE__KIND_STOP:
+        if (!s->draining)
+            s->restarting = m->stop->restart;
         wv_stage_drain(s);
         break;
     case WAVRY__BUS__STAGE_MESSAGE__KIND_REQUEST:

@@ -36,7 +36,7 @@ struct wv_stage {
     struct wv_loop_source *heartbeat_timer, *drain_timer;
     uint64_t next_beat_ns, watchdog_period_ns, watchdog_next_ns;
     uint64_t bus_dropped, bus_unsent; /* as last copied to the metrics */
-    bool ready, draining;
+    bool ready, draining, restarting;
     char status[160];
 };
 
@@ -55,5 +55,7 @@ void wv_stage_say_leaving(struct wv_stage *s);
  * who knows how often it has failed, lets go of the connection. Bounded; SIGTERM ends it. */
 void wv_stage_linger(struct wv_stage *s);
 void wv_stage_leave(struct wv_stage *s);
+/* Started from a unit of its own, not by the supervisor. */
+bool wv_stage_is_managed(void);
 /* Asked to stop, by SIGTERM or by the supervisor. */
 void wv_stage_drain(struct wv_stage *s);

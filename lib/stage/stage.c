@@ -101,8 +101,16 @@ void wv_stage_drain(struct wv_stage *s)
         wv_stage_drained(s);
 }
 
+bool wv_stage_is_restarting(const struct wv_stage *stage)
+{
+    return stage->restarting;
+}
+
 static int on_stop_signal(void *userdata, int signal, uint64_t now)
 {
+    struct wv_stage *s = userdata;
+    if (!s->draining)
+        s->restarting = wv_stage_is_managed();
     wv_stage_say_leaving(userdata);
     wv_stage_drain(userdata);
     return 0;

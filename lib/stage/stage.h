@@ -47,3 +47,6 @@ struct wv_bus_link *wv_stage_link(struct wv_stage *stage, const char *peer);
 int wv_stage_fd(struct wv_stage *stage, const char *name);
 void wv_stage_status(struct wv_stage *stage, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void wv_stage_drained(struct wv_stage *stage);
+/* In drain(): another process of this stage follows at once, as far as is known. A service manager does not
+ * say whether it stops a stage or starts it again; then this is true too. */
+bool wv_stage_is_restarting(const struct wv_stage *stage);

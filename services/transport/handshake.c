@@ -40,7 +40,7 @@ void handshake_receive(struct wv_transport *t, const struct wv_address *from, co
                        size_t len, uint64_t now)
 {
     struct rift_responder_question question;
-    if (t->draining)
+    if (t->draining || t->handing_over)
         return;
     if (rift_responder_receive(t->responder, from->bytes, datagram, len, session_new_id(t), now, &question) ==
         0)
@@ -54,7 +54,7 @@ void handshake_send(struct wv_transport *t, uint64_t now)
     size_t len;
     while ((slot = wv_udp_slot(t->udp)) &&
            rift_responder_send(t->responder, slot, RIFT_MTU_BYTES, now, to.bytes, &len) == 0)
-        wv_udp_commit(t->udp, &to, len);
+        wv_udp_commit(t->udp, &to, len, wv_udp_tos(RIFT_CLASS_CONTROL, RIFT_ECN_NONE));
 }
 
 void handshake_count(struct wv_transport *t)
@@ -108,8 +108,9 @@ int on_handshake_done(void *userdata, const ProtobufCMessage *base, uint64_t now
         wv_metric_add(t->metrics, WV_T_HANDSHAKES_REFUSED, 1);
         return 0;
     }
-    if (t->draining || rift_responder_complete(t->responder, m->token, m->key_send.data, m->key_receive.data,
-                                               now, &config, address.bytes) < 0)
+    if (t->draining || t->handing_over ||
+        rift_responder_complete(t->responder, m->token, m->key_send.data, m->key_receive.data, now, &config,
+                                address.bytes) < 0)
         return 0;
     const struct session_start start = {.config = &config,
                                         .address = &address,

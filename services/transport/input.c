@@ -35,6 +35,8 @@ void input_choose_controller(struct wv_transport *t, uint64_t now)
     t->controller = first;
     wv_relay_set_controller(t->relay, first ? next_control_number(t, now) : 0, now);
     if (first)
+        first->keep_dirty = true;
+    if (first)
         wv_info("a client controls", "session=%u name=\"%s\"", first->id, first->name);
     control_tell_all(t);
 }

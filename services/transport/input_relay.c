@@ -226,6 +226,74 @@ uint32_t wv_relay_shown(const struct wv_relay *r, uint32_t seq)
     return possible ? seq : 0;
 }
 
+/* ---- over a restart ---- */
+
+void wv_relay_release_unknown(struct wv_relay *r, uint64_t now)
+{
+    r->release = UINT32_MAX;
+    r->release_at = now;
+    r->release_until = now + WV_RELAY_RELEASE_NS;
+}
+
+void wv_relay_write(const struct wv_relay *r, struct wv_writer *w)
+{
+    wv_write_u32(w, r->controller);
+    wv_write_u32(w, r->highest_sent);
+    wv_write_u32(w, r->highest_done);
+    wv_write_u16(w, (uint16_t)r->count);
+    for (size_t i = 0; i < r->count; i++) {
+        const struct entry *e = &r->entries[(r->head + i) % WV_RELAY_EVENTS];
+        wv_write_u32(w, e->seq);
+        wv_write_u8(w, e->event.kind);
+        wv_write_u8(w, e->event.down);
+        wv_write_u16(w, e->event.code);
+        wv_write_u32(w, (uint32_t)e->event.x);
+        wv_write_u32(w, (uint32_t)e->event.y);
+        wv_write_u64(w, e->event.time_us);
+    }
+}
+
+static struct entry read_entry(struct wv_reader *in, uint64_t now)
+{
+    struct entry e = {.seq = wv_read_u32(in), .since = now};
+    e.event.kind = wv_read_u8(in);
+    e.event.down = wv_read_u8(in);
+    e.event.code = wv_read_u16(in);
+    e.event.x = (int32_t)wv_read_u32(in);
+    e.event.y = (int32_t)wv_read_u32(in);
+    e.event.time_us = wv_read_u64(in);
+    return e;
+}
+
+int wv_relay_read(struct wv_relay *r, struct wv_reader *in, uint64_t now)
+{
+    uint32_t controller = wv_read_u32(in), sent = wv_read_u32(in), done = wv_read_u32(in), last = 0;
+    uint16_t count = wv_read_u16(in);
+    if (in->failed || r->controller || !controller || count > WV_RELAY_EVENTS || (int32_t)(done - sent) > 0)
+        return -EBADMSG;
+    for (size_t i = 0; i < count; i++) {
+        struct entry e = read_entry(in, now);
+        if (in->failed || rift_input_event_check(&e.event) < 0 || (i && (int32_t)(e.seq - last) <= 0))
+            return -EBADMSG;
+        last = e.seq;
+        r->entries[i] = e;
+    }
+    r->controller = controller;
+    r->highest_sent = sent;
+    r->highest_done = done;
+    r->head = r->sent = 0;
+    r->count = count;
+    r->retry_at = now;
+    return 0;
+}
+
+void wv_relay_forget(struct wv_relay *r)
+{
+    r->controller = r->highest_sent = r->highest_done = 0;
+    r->head = r->count = r->sent = 0;
+    r->retry_at = 0;
+}
+
 void wv_relay_get_stats(const struct wv_relay *r, struct wv_relay_stats *ret)
 {
     *ret = r->stats;

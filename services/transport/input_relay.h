@@ -3,6 +3,7 @@
  * clock. */
 #pragma once
 
+#include "lib/base/bytes.h"
 #include "rift/core/session.h"
 
 #include <stdbool.h>
@@ -56,5 +57,20 @@ uint64_t wv_relay_timeout(const struct wv_relay *r);
 
 /* SEQ that a picture claims to show, when it can be one of the controller's; else 0. */
 uint32_t wv_relay_shown(const struct wv_relay *r, uint32_t seq);
+
+/* Everything held down comes up, whoever held it: for a transport whose predecessor left a controller that
+ * it doesn't know. */
+void wv_relay_release_unknown(struct wv_relay *r, uint64_t now);
+
+/* What a relay must remember over a restart: the controller and its events that are not known to be injected.
+ */
+#define WV_RELAY_STATE_MAX_BYTES (16 + WV_RELAY_EVENTS * 24)
+void wv_relay_write(const struct wv_relay *r, struct wv_writer *w);
+/* The same from foreign bytes, into a relay without a controller. All events are due again; the input stage
+ * knows which of them it had. Returns 0, or -EBADMSG with the relay unchanged. */
+int wv_relay_read(struct wv_relay *r, struct wv_reader *in, uint64_t now);
+
+/* Undoes wv_relay_read(). */
+void wv_relay_forget(struct wv_relay *r);
 
 void wv_relay_get_stats(const struct wv_relay *r, struct wv_relay_stats *ret);

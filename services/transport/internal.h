@@ -7,6 +7,7 @@
 #include "services/transport/input_relay.h"
 #include "services/transport/metrics.h"
 #include "services/transport/peer_messages.h"
+#include "services/transport/session_vault.h"
 #include "services/transport/transport.h"
 #include "services/transport/udp.h"
 
@@ -27,10 +28,10 @@ struct session {
     uint8_t peer_key[KEY_BYTES];
     char name[WV_PEER_TEXT_BYTES];
     struct wv_client_hello hello;
-    struct wv_address address;
-    bool heard;               /* HIGHEST_COUNTER is of a real packet */
-    uint64_t highest_counter; /* of authenticated datagrams */
+    struct wv_address address; /* where the session sends to; only for people to see */
     uint64_t since_ns;
+    unsigned keep;   /* its slot in the vault + 1; 0: it ends with this process */
+    bool keep_dirty; /* our own part of what the vault holds is outdated */
 
     bool needs_keyframe; /* nothing else is of use to it */
     uint64_t keyframe_sent_ns;
@@ -92,7 +93,11 @@ struct wv_transport {
     uint64_t next_tick, last_tick;
     uint64_t bytes_at_tick;
     size_t page_used;
-    bool draining, waits_writable;
+    struct wv_session_vault *vault;    /* NULL: sessions end with this process */
+    bool kept[WV_SESSION_VAULT_SLOTS]; /* slots in use */
+    uint64_t keep_at;                  /* when to note again how long we have lived */
+    bool keep_unsure;                  /* the process before had sessions that we don't know */
+    bool draining, handing_over, waits_writable;
     char host_name[WV_PEER_TEXT_BYTES], status[128];
     uint8_t *scratch; /* RIFT_CONTROL_MAX_BYTES, for packing */
 };
@@ -110,6 +115,10 @@ struct session_start {
     const struct wv_client_hello *hello;
     bool authorized;
 };
+/* What all sessions have in common, into CONFIG. */
+void session_configure(const struct wv_transport *t, struct rift_session_config *config);
+/* One more session is served. */
+void session_enter(struct wv_transport *t);
 void session_begin(struct wv_transport *t, const struct session_start *start, uint64_t now);
 struct session *session_find(struct wv_transport *t, uint32_t id);
 uint32_t session_new_id(const struct wv_transport *t);
@@ -129,6 +138,18 @@ void sessions_reap(struct wv_transport *t, uint64_t now);
 /* Takes over what changed in rift's own counters. */
 void session_count(struct wv_transport *t, struct session *s);
 void sessions_publish(struct wv_transport *t);
+
+/* ---- keep.c ---- */
+/* Maps the vault, when there is one. */
+int keep_open(struct wv_transport *t, uint64_t now);
+/* The sessions of the process before go on. */
+void keep_restore(struct wv_transport *t, uint64_t now);
+/* S, which has sent and received nothing yet, is to outlive this process if there is a place for it. */
+void keep_begin(struct wv_transport *t, struct session *s);
+void keep_end(struct wv_transport *t, struct session *s);
+/* Writes the state of S when something waits for that. Returns whether it did. */
+bool keep_write(struct wv_transport *t, struct session *s, uint64_t now);
+void keep_write_all(struct wv_transport *t, uint64_t now);
 
 /* ---- handshake.c ---- */
 int handshake_init(struct wv_transport *t);

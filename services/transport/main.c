@@ -50,6 +50,7 @@ static int open_stage(struct wv_stage *stage, void **ret_context)
         .au_reader_fd = wv_stage_fd(stage, "au-reader"),
         .au_event_fd = wv_stage_fd(stage, "au-event"),
         .session_page_fd = wv_stage_fd(stage, "session-page"),
+        .session_vault_fd = wv_stage_fd(stage, "session-vault"),
         .host_name = *configured ? configured : name,
         .bitrate_bps = (uint32_t)wv_config_int(c, "bitrate_kbps") * 1000u,
         .max_fps = (uint32_t)wv_config_int(c, "max_fps"),
@@ -84,7 +85,10 @@ static int start(struct wv_stage *stage, void *context)
 
 static void drain(struct wv_stage *stage, void *context)
 {
-    wv_transport_drain(context);
+    if (wv_stage_is_restarting(stage))
+        wv_transport_hand_over(context);
+    else
+        wv_transport_drain(context);
 }
 
 static void close_stage(struct wv_stage *stage, void *context)

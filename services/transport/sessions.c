@@ -45,11 +45,23 @@ static struct session *take_slot(struct wv_transport *t, uint64_t now)
     return oldest;
 }
 
+void session_configure(const struct wv_transport *t, struct rift_session_config *config)
+{
+    config->pacing_bps = t->setup.pacing_bps;
+    config->pacing_burst_bytes = t->setup.burst_bytes;
+    config->ecn = RIFT_ECN_ECT1;
+}
+
+void session_enter(struct wv_transport *t)
+{
+    t->n_live++;
+}
+
 static struct session *fill_slot(struct wv_transport *t, const struct session_start *start, uint64_t now)
 {
     struct rift_session_config config = *start->config;
-    config.pacing_bps = t->setup.pacing_bps;
-    config.pacing_burst_bytes = t->setup.burst_bytes;
+    session_configure(t, &config);
+    memcpy(config.address, start->address->bytes, sizeof config.address);
     struct session *s = session_find(t, config.local_id) || !config.local_id ? NULL : take_slot(t, now);
     struct rift_session *rift = NULL;
     bool made = s && rift_session_new(&rift, &config, now) == 0;
@@ -103,7 +115,8 @@ void session_begin(struct wv_transport *t, const struct session_start *start, ui
                   t->setup.max_sessions);
         return;
     }
-    t->n_live++;
+    session_enter(t);
+    keep_begin(t, s);
     wv_metric_add(t->metrics, WV_T_SESSIONS_STARTED, 1);
     wv_notice("session started",
               "session=%u name=\"%s\" address=%s device=\"%s\" software=\"%s\" view_only=%s", s->id, s->name,
@@ -119,6 +132,7 @@ static void leave(struct wv_transport *t, struct session *s, uint64_t now)
 {
     s->closing = true;
     t->n_live--;
+    keep_end(t, s);
     if (t->controller == s) {
         t->controller = NULL;
         input_choose_controller(t, now);
@@ -165,6 +179,16 @@ void sessions_reap(struct wv_transport *t, uint64_t now)
     }
 }
 
+/* The session follows its client by itself: it challenges an address before it trusts it. */
+static void note_move(struct wv_transport *t, struct session *s)
+{
+    char text[WV_ADDRESS_TEXT_BYTES];
+    rift_session_get_address(s->rift, s->address.bytes);
+    wv_address_format(&s->address, text);
+    wv_metric_add(t->metrics, WV_T_SESSIONS_MOVED, 1);
+    wv_notice("a session moved", "session=%u name=\"%s\" address=%s", s->id, s->name, text);
+}
+
 void session_count(struct wv_transport *t, struct session *s)
 {
     struct rift_session_stats stats;
@@ -174,6 +198,9 @@ void session_count(struct wv_transport *t, struct session *s)
     wv_metric_add(t->metrics, WV_T_DROPPED_MALFORMED, stats.dropped_malformed - s->seen.dropped_malformed);
     wv_metric_add(t->metrics, WV_T_RETRANSMITTED,
                   stats.fragments_retransmitted - s->seen.fragments_retransmitted);
+    wv_metric_add(t->metrics, WV_T_PATH_ATTEMPTS, stats.path_attempts - s->seen.path_attempts);
+    if (stats.path_changes != s->seen.path_changes)
+        note_move(t, s);
     s->seen = stats;
 }
 

@@ -2,7 +2,6 @@
  * per packet, wait for anybody, or let one session's fault touch another. */
 #include "services/transport/transport.h"
 
-#include "lib/base/bytes.h"
 #include "lib/base/log.h"
 #include "lib/base/util.h"
 #include "proto/bus_identity.pb-c.h"
@@ -14,8 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FLOOR_NS       (20 * WV_NS_PER_US) /* no wake-up sooner: two packets of the fastest pacer */
-#define COUNTER_OFFSET 8                   /* in the header of a data datagram, WIRE.md section 2 */
+#define FLOOR_NS    (20 * WV_NS_PER_US) /* no wake-up sooner: two packets of the fastest pacer */
+#define KEEP_ROUNDS 4                   /* states written in one turn of a session */
 
 const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES] = {
     {"identity", &wavry__bus__handshake_answer__descriptor, WV_PHASE_ANY, 1000, 2048, on_handshake_answer},
@@ -29,31 +28,8 @@ const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES] = {
 
 /* ---- datagrams in ---- */
 
-/* A session follows its client to the address of the newest authenticated datagram. Anybody who can repeat
- * datagrams from elsewhere faster than the network carries the original can draw a session away for a moment;
- * a challenge of the new path comes with path validation, a later version of the protocol. */
-static void follow(struct wv_transport *t, struct session *s, const struct wv_address *from,
-                   const uint8_t *datagram, size_t len)
-{
-    struct wv_reader r;
-    wv_reader_init(&r, datagram, len);
-    wv_read_span(&r, COUNTER_OFFSET);
-    uint64_t counter = wv_read_u64(&r);
-    if (r.failed || (s->heard && counter <= s->highest_counter))
-        return;
-    s->heard = true;
-    s->highest_counter = counter;
-    if (memcmp(&s->address, from, sizeof s->address) == 0)
-        return;
-    char text[WV_ADDRESS_TEXT_BYTES];
-    s->address = *from;
-    wv_address_format(from, text);
-    wv_metric_add(t->metrics, WV_T_SESSIONS_MOVED, 1);
-    wv_notice("a session moved", "session=%u name=\"%s\" address=%s", s->id, s->name, text);
-}
-
-static void receive_data(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram,
-                         size_t len, uint64_t now)
+static void receive_data(struct wv_transport *t, const struct wv_address *from, enum rift_ecn ecn,
+                         const uint8_t *datagram, size_t len, uint64_t now)
 {
     uint32_t id;
     if (rift_datagram_receiver(datagram, len, &id) < 0) {
@@ -63,17 +39,17 @@ static void receive_data(struct wv_transport *t, const struct wv_address *from, 
     struct session *s = session_find(t, id);
     if (!s)
         wv_metric_add(t->metrics, WV_T_DROPPED_UNKNOWN, 1);
-    else if (rift_session_receive(s->rift, datagram, len, now) == 0)
-        follow(t, s, from, datagram, len);
+    else /* what it drops it counts */
+        (void)rift_session_receive_from(s->rift, from->bytes, ecn, datagram, len, now);
 }
 
-static void on_datagram(void *userdata, const struct wv_address *from, const uint8_t *datagram, size_t len,
-                        uint64_t now)
+static void on_datagram(void *userdata, const struct wv_address *from, enum rift_ecn ecn,
+                        const uint8_t *datagram, size_t len, uint64_t now)
 {
     struct wv_transport *t = userdata;
     switch (rift_datagram_kind(datagram, len)) {
     case RIFT_DATAGRAM_DATA:
-        receive_data(t, from, datagram, len, now);
+        receive_data(t, from, ecn, datagram, len, now);
         return;
     case RIFT_DATAGRAM_INIT:
     case RIFT_DATAGRAM_FINISH:
@@ -153,12 +129,26 @@ static void tick(struct wv_transport *t, uint64_t now)
     }
 }
 
-static void send_session(struct wv_transport *t, struct session *s, uint64_t now)
+static void send_due(struct wv_transport *t, struct session *s, uint64_t now)
 {
     uint8_t *slot;
-    size_t len;
-    while ((slot = wv_udp_slot(t->udp)) && rift_session_send(s->rift, slot, RIFT_MTU_BYTES, now, &len) == 0)
-        wv_udp_commit(t->udp, &s->address, len);
+    struct rift_outgoing out;
+    struct wv_address to;
+    while ((slot = wv_udp_slot(t->udp)) &&
+           rift_session_send_to(s->rift, slot, RIFT_MTU_MAX_BYTES, now, &out) == 0) {
+        memcpy(to.bytes, out.address, sizeof to.bytes);
+        wv_udp_commit(t->udp, &to, out.len, wv_udp_tos(out.traffic_class, out.ecn));
+    }
+}
+
+/* What the client is told must be kept first; and what sending brings up may have to be kept before more is
+ * sent. */
+static void send_session(struct wv_transport *t, struct session *s, uint64_t now)
+{
+    keep_write(t, s, now);
+    send_due(t, s, now);
+    for (int round = 1; round < KEEP_ROUNDS && keep_write(t, s, now); round++)
+        send_due(t, s, now);
 }
 
 static void send_all(struct wv_transport *t, uint64_t now)
@@ -187,6 +177,7 @@ static void send_all(struct wv_transport *t, uint64_t now)
 static void arm_timer(struct wv_transport *t, uint64_t now)
 {
     uint64_t at = WV_MIN(t->next_tick, media_timeout(t));
+    at = WV_MIN(at, t->keep_at);
     at = WV_MIN(at, wv_relay_timeout(t->relay));
     for (size_t i = 0; i < t->top; i++) {
         const struct session *s = &t->slots[i];
@@ -219,12 +210,24 @@ static void count_all(struct wv_transport *t)
     input_count(t);
 }
 
+/* Whether somebody must still be told that this process ends. */
 static bool has_sessions(const struct wv_transport *t)
 {
     for (size_t i = 0; i < t->top; i++)
-        if (t->slots[i].rift)
+        if (t->slots[i].rift && !(t->handing_over && t->slots[i].keep))
             return true;
     return false;
+}
+
+static void finish(struct wv_transport *t, uint64_t now)
+{
+    void (*drained)(void *) = t->setup.drained;
+    if (t->handing_over)
+        keep_write_all(t, now);
+    if (t->vault)
+        wv_session_vault_leave(t->vault);
+    t->setup.drained = NULL;
+    drained(t->setup.userdata);
 }
 
 void transport_pump(struct wv_transport *t, uint64_t now)
@@ -238,12 +241,11 @@ void transport_pump(struct wv_transport *t, uint64_t now)
     count_all(t);
     if (now >= t->next_tick)
         tick(t, now);
+    if (now >= t->keep_at)
+        t->keep_at = wv_session_vault_live(t->vault, now);
     arm_timer(t, now);
-    if (t->draining && !has_sessions(t) && t->setup.drained) {
-        void (*drained)(void *) = t->setup.drained;
-        t->setup.drained = NULL;
-        drained(t->setup.userdata);
-    }
+    if ((t->draining || t->handing_over) && !has_sessions(t) && t->setup.drained)
+        finish(t, now);
 }
 
 static int on_timer(void *userdata, uint64_t now)
@@ -272,6 +274,10 @@ static int open_parts(struct wv_transport *t, const char **ret_why)
     r = s->session_page_fd < 0 ? 0 : wv_session_page_map(&t->page, s->session_page_fd, true);
     if (r < 0)
         return r;
+    *ret_why = "the session vault";
+    r = keep_open(t, wv_now_ns());
+    if (r < 0)
+        return r;
     *ret_why = "memory";
     r = wv_relay_new(&t->relay);
     if (r == 0)
@@ -290,7 +296,7 @@ int wv_transport_new(struct wv_transport **ret, const struct wv_transport_setup 
     t->setup = *setup;
     t->setup.max_sessions = WV_MIN(setup->max_sessions, (uint32_t)WV_TRANSPORT_MAX_SESSIONS);
     t->metrics = setup->metrics;
-    t->next_tick = NEVER;
+    t->next_tick = t->keep_at = NEVER;
     t->media.notice = "";
     snprintf(t->host_name, sizeof t->host_name, "%s", setup->host_name);
     int r = open_parts(t, ret_why);
@@ -320,6 +326,7 @@ struct wv_transport *wv_transport_free(struct wv_transport *t)
     wv_au_consumer_free(t->media.ring);
     if (t->page)
         wv_session_page_unmap(t->page);
+    wv_session_vault_close(t->vault);
     wv_udp_free(t->udp);
     free(t->scratch);
     free(t->cursor.pixels);
@@ -331,7 +338,8 @@ int wv_transport_start(struct wv_transport *t, const struct wv_transport_links *
 {
     struct wv_loop *loop = t->setup.loop;
     t->links = *links;
-    /* What lies in the ring is of sessions that this process does not have; likewise what the page shows. */
+    /* Of what lies in the ring, sessions of the process before have an unknown part: they go on with a
+     * keyframe. What the page shows is of that process. */
     wv_au_skip_all(t->media.ring);
     t->page_used = WV_SESSIONS_MAX;
     t->next_tick = 0;
@@ -343,7 +351,10 @@ int wv_transport_start(struct wv_transport *t, const struct wv_transport_links *
     if (r < 0)
         return r;
     uint64_t now = wv_now_ns();
+    keep_restore(t, now);
     media_viewers_changed(t, now);
+    if (t->n_live)
+        control_want_shape(t, now);
     transport_pump(t, now);
     return 0;
 }
@@ -354,5 +365,15 @@ void wv_transport_drain(struct wv_transport *t)
     t->draining = true;
     for (size_t i = 0; i < t->top; i++)
         session_close(t, &t->slots[i], RIFT_CLOSE_SHUTDOWN, "the host is stopping", now);
+    transport_pump(t, now);
+}
+
+void wv_transport_hand_over(struct wv_transport *t)
+{
+    uint64_t now = wv_now_ns();
+    t->handing_over = true;
+    for (size_t i = 0; i < t->top; i++)
+        if (!t->slots[i].keep)
+            session_close(t, &t->slots[i], RIFT_CLOSE_SHUTDOWN, "the host is starting again", now);
     transport_pump(t, now);
 }

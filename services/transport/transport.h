@@ -15,7 +15,8 @@ struct wv_transport_setup {
     struct wv_loop *loop;
     struct wv_metrics *metrics; /* laid out by wv_transport_metrics */
     int udp_fd, au_entries_fd, au_reader_fd, au_event_fd,
-        session_page_fd;   /* stay the caller's; page may be -1 */
+        session_page_fd,   /* stay the caller's; the page may be -1 */
+        session_vault_fd;  /* -1: sessions end with this process */
     const char *host_name; /* for a person; copied */
     uint32_t bitrate_bps, max_fps, max_sessions;
     uint64_t pacing_bps;
@@ -39,3 +40,6 @@ struct wv_transport *wv_transport_free(struct wv_transport *t);
 int wv_transport_start(struct wv_transport *t, const struct wv_transport_links *links);
 /* Says goodbye to every client; drained() is called when that is done. */
 void wv_transport_drain(struct wv_transport *t);
+/* Leaves the sessions to the next process, and says goodbye only to clients whose session can't be kept;
+ * drained() is called when that is done. */
+void wv_transport_hand_over(struct wv_transport *t);

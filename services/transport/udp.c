@@ -1,5 +1,5 @@
-/* Batched UDP. Runs of equal datagrams to one address leave as one segmented message where the kernel can
- * (UDP_SEGMENT). Must never end the stage because of what one peer's network does. */
+/* Batched UDP. Runs of equal datagrams to one address and of one marking leave as one segmented message where
+ * the kernel can (UDP_SEGMENT). Must never end the stage because of what one peer's network does. */
 #include "services/transport/udp.h"
 
 #include "lib/base/util.h"
@@ -20,36 +20,64 @@
 #define RX_ROUNDS     8    /* batches of one wake-up, before other sources of the loop have their turn */
 #define RX_BYTES      1536 /* more than any datagram of RIFT: longer ones are seen to be too long */
 #define TX_SLOTS      64
-#define SEGMENTS_MAX  48 /* of one message: 48 * 1200 bytes are below the limit of 64 KiB */
+#define SEGMENTS_MAX  44 /* of one message: 44 of the largest are below the limit of 64 KiB */
 #define SOCKET_BUFFER (4 << 20)
+#define UNMARKED_MAX  8 /* so many refused markings in a row, and marking is given up */
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
 #endif
 
 struct wv_udp {
     int fd;
-    bool is_v4, segments, blocked;
+    bool is_v4, segments, marks, blocked;
+    size_t alone;      /* so many datagrams go one by one: as a segmented message they were refused */
+    bool plain;        /* the next message goes without its marking, which was refused */
+    unsigned unmarked; /* messages in a row that went only so */
     struct wv_metrics *metrics;
 
     struct mmsghdr rx[RX_BATCH];
     struct iovec rx_iov[RX_BATCH];
     struct sockaddr_storage rx_from[RX_BATCH];
+    union {
+        char bytes[CMSG_SPACE(sizeof(int)) * 2];
+        struct cmsghdr align;
+    } rx_control[RX_BATCH];
     uint8_t rx_data[RX_BATCH][RX_BYTES];
 
     size_t tx_first, tx_count; /* committed and not yet taken by the kernel */
     struct wv_address tx_to[TX_SLOTS];
     size_t tx_len[TX_SLOTS];
-    uint8_t tx_data[TX_SLOTS][RIFT_MTU_BYTES];
+    uint8_t tx_tos[TX_SLOTS];
+    uint8_t tx_data[TX_SLOTS][RIFT_MTU_MAX_BYTES];
 
     /* Scratch of one sendmmsg(). */
     struct mmsghdr tx[TX_SLOTS];
     struct iovec tx_iov[TX_SLOTS];
     struct sockaddr_storage tx_name[TX_SLOTS];
     union {
-        char bytes[CMSG_SPACE(sizeof(uint16_t))];
+        char bytes[CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } tx_control[TX_SLOTS];
 };
+
+/* All of these are wishes: the kernel bounds the buffers, and what it has not it refuses. A dual-stack socket
+ * takes the options of both families. */
+static void set_options(struct wv_udp *u)
+{
+    int size = SOCKET_BUFFER, on = 1, v4_probe = IP_PMTUDISC_PROBE, v6_probe = IPV6_PMTUDISC_PROBE;
+    int segment = 0;
+    socklen_t segment_len = sizeof segment;
+    (void)setsockopt(u->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    (void)setsockopt(u->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    u->segments = getsockopt(u->fd, SOL_UDP, UDP_SEGMENT, &segment, &segment_len) == 0;
+    /* Never fragmented, never refused for what an ICMP message claims: the session probes by itself. */
+    (void)setsockopt(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, &v4_probe, sizeof v4_probe);
+    (void)setsockopt(u->fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof on);
+    if (u->is_v4)
+        return;
+    (void)setsockopt(u->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &v6_probe, sizeof v6_probe);
+    (void)setsockopt(u->fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof on);
+}
 
 int wv_udp_new(struct wv_udp **ret, int fd, struct wv_metrics *metrics)
 {
@@ -68,17 +96,14 @@ int wv_udp_new(struct wv_udp **ret, int fd, struct wv_metrics *metrics)
     u->fd = fd;
     u->is_v4 = name.ss_family == AF_INET;
     u->metrics = metrics;
-    int size = SOCKET_BUFFER, segment = 0;
-    socklen_t segment_len = sizeof segment;
-    /* Both are wishes: the kernel bounds the buffers, and old ones have no segmentation. */
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-    u->segments = getsockopt(fd, SOL_UDP, UDP_SEGMENT, &segment, &segment_len) == 0;
+    u->marks = true;
+    set_options(u);
     for (size_t i = 0; i < RX_BATCH; i++) {
         u->rx_iov[i] = (struct iovec){.iov_base = u->rx_data[i], .iov_len = RX_BYTES};
         u->rx[i].msg_hdr.msg_iov = &u->rx_iov[i];
         u->rx[i].msg_hdr.msg_iovlen = 1;
         u->rx[i].msg_hdr.msg_name = &u->rx_from[i];
+        u->rx[i].msg_hdr.msg_control = u->rx_control[i].bytes;
     }
     *ret = u;
     return 0;
@@ -95,6 +120,12 @@ struct wv_udp *wv_udp_free(struct wv_udp *u)
 static bool is_link_local(const uint8_t *a)
 {
     return a[0] == 0xfe && (a[1] & 0xc0) == 0x80;
+}
+
+static bool is_mapped(const uint8_t *a)
+{
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return memcmp(a, mapped, sizeof mapped) == 0;
 }
 
 static bool take_address(const struct sockaddr_storage *from, socklen_t len, struct wv_address *ret)
@@ -145,31 +176,48 @@ void wv_address_format(const struct wv_address *address, char ret_text[WV_ADDRES
     char host[INET6_ADDRSTRLEN];
     uint8_t a[16];
     unsigned port = (unsigned)address->bytes[16] << 8 | address->bytes[17];
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     memcpy(a, address->bytes, sizeof a);
     if (is_link_local(a))
         memset(a + 4, 0, 4);
-    bool is_mapped = memcmp(a, mapped, sizeof mapped) == 0;
-    inet_ntop(is_mapped ? AF_INET : AF_INET6, is_mapped ? a + 12 : a, host, sizeof host);
-    snprintf(ret_text, WV_ADDRESS_TEXT_BYTES, is_mapped ? "%s:%u" : "[%s]:%u", host, port);
+    bool mapped = is_mapped(a);
+    inet_ntop(mapped ? AF_INET : AF_INET6, mapped ? a + 12 : a, host, sizeof host);
+    snprintf(ret_text, WV_ADDRESS_TEXT_BYTES, mapped ? "%s:%u" : "[%s]:%u", host, port);
 }
 
 /* ---- in ---- */
 
+static enum rift_ecn take_ecn(struct msghdr *h)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+        if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS && c->cmsg_len >= CMSG_LEN(1))
+            return (enum rift_ecn)(*CMSG_DATA(c) & 3);
+        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS &&
+            c->cmsg_len >= CMSG_LEN(sizeof(int))) {
+            int tclass;
+            memcpy(&tclass, CMSG_DATA(c), sizeof tclass);
+            return (enum rift_ecn)(tclass & 3);
+        }
+    }
+    return RIFT_ECN_NONE;
+}
+
 static void deliver(struct wv_udp *u, int n, wv_udp_receive_fn fn, void *userdata, uint64_t now)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, ce = 0;
     for (int i = 0; i < n; i++) {
-        const struct msghdr *h = &u->rx[i].msg_hdr;
+        struct msghdr *h = &u->rx[i].msg_hdr;
         struct wv_address from;
+        enum rift_ecn ecn = take_ecn(h);
+        ce += ecn == RIFT_ECN_CE;
         bytes += u->rx[i].msg_len;
         if ((h->msg_flags & MSG_TRUNC) || !take_address(&u->rx_from[i], h->msg_namelen, &from))
             wv_metric_add(u->metrics, WV_T_DROPPED_MALFORMED, 1);
         else
-            fn(userdata, &from, u->rx_data[i], u->rx[i].msg_len, now);
+            fn(userdata, &from, ecn, u->rx_data[i], u->rx[i].msg_len, now);
     }
     wv_metric_add(u->metrics, WV_T_PACKETS_RECEIVED, (uint64_t)n);
     wv_metric_add(u->metrics, WV_T_BYTES_RECEIVED, bytes);
+    wv_metric_add(u->metrics, WV_T_RECEIVED_CE, ce);
 }
 
 static bool is_fatal(int error)
@@ -180,8 +228,10 @@ static bool is_fatal(int error)
 int wv_udp_receive(struct wv_udp *u, wv_udp_receive_fn fn, void *userdata, uint64_t now)
 {
     for (int round = 0; round < RX_ROUNDS; round++) {
-        for (size_t i = 0; i < RX_BATCH; i++)
+        for (size_t i = 0; i < RX_BATCH; i++) {
             u->rx[i].msg_hdr.msg_namelen = sizeof u->rx_from[i];
+            u->rx[i].msg_hdr.msg_controllen = sizeof u->rx_control[i].bytes;
+        }
         int n = recvmmsg(u->fd, u->rx, RX_BATCH, MSG_DONTWAIT, NULL);
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return 0;
@@ -200,6 +250,13 @@ int wv_udp_receive(struct wv_udp *u, wv_udp_receive_fn fn, void *userdata, uint6
 
 /* ---- out ---- */
 
+uint8_t wv_udp_tos(enum rift_class traffic_class, enum rift_ecn ecn)
+{
+    static const uint8_t dscp[] = {
+        [RIFT_CLASS_INPUT] = 46, [RIFT_CLASS_CONTROL] = 0, [RIFT_CLASS_MEDIA] = 34};
+    return (uint8_t)(dscp[traffic_class] << 2 | ecn);
+}
+
 uint8_t *wv_udp_slot(struct wv_udp *u)
 {
     if (u->blocked)
@@ -209,11 +266,12 @@ uint8_t *wv_udp_slot(struct wv_udp *u)
     return u->tx_data[u->tx_first + u->tx_count];
 }
 
-void wv_udp_commit(struct wv_udp *u, const struct wv_address *to, size_t len)
+void wv_udp_commit(struct wv_udp *u, const struct wv_address *to, size_t len, uint8_t tos)
 {
     size_t i = u->tx_first + u->tx_count++;
     u->tx_to[i] = *to;
     u->tx_len[i] = len;
+    u->tx_tos[i] = tos;
 }
 
 bool wv_udp_is_blocked(const struct wv_udp *u)
@@ -221,18 +279,38 @@ bool wv_udp_is_blocked(const struct wv_udp *u)
     return u->blocked;
 }
 
-/* How many datagrams from slot FIRST on can be one segmented message: one address, one size, only the last
- * smaller. */
+/* How many datagrams from slot FIRST on can be one segmented message: one address, one marking, one size,
+ * only the last smaller. */
 static size_t run_length(const struct wv_udp *u, size_t first, size_t end)
 {
     size_t n = 1;
-    while (u->segments && first + n < end && n < SEGMENTS_MAX && u->tx_len[first + n] <= u->tx_len[first] &&
+    if (!u->segments || first - u->tx_first < u->alone)
+        return 1;
+    while (first + n < end && n < SEGMENTS_MAX && u->tx_len[first + n] <= u->tx_len[first] &&
+           u->tx_tos[first + n] == u->tx_tos[first] &&
            memcmp(&u->tx_to[first + n], &u->tx_to[first], sizeof u->tx_to[0]) == 0) {
         n++;
         if (u->tx_len[first + n - 1] < u->tx_len[first])
             break;
     }
     return n;
+}
+
+/* Puts one more control message behind those of H. */
+static void add_control(struct msghdr *h, void *room, int level, int type, const void *data, size_t len)
+{
+    struct cmsghdr *c = (struct cmsghdr *)((char *)room + h->msg_controllen);
+    h->msg_control = room;
+    h->msg_controllen += CMSG_SPACE(len);
+    c->cmsg_level = level;
+    c->cmsg_type = type;
+    c->cmsg_len = CMSG_LEN(len);
+    memcpy(CMSG_DATA(c), data, len);
+}
+
+static bool is_marked(const struct wv_udp *u, size_t first)
+{
+    return u->marks && u->tx_tos[first] && !(u->plain && first == u->tx_first);
 }
 
 /* Fills message M with the N datagrams from slot FIRST on. */
@@ -243,25 +321,44 @@ static void fill_message(struct wv_udp *u, size_t m, size_t first, size_t n)
     h->msg_namelen = give_address(u, &u->tx_to[first], &u->tx_name[m]);
     for (size_t i = first; i < first + n; i++)
         u->tx_iov[i] = (struct iovec){.iov_base = u->tx_data[i], .iov_len = u->tx_len[i]};
-    if (n == 1)
-        return;
-    uint16_t segment = (uint16_t)u->tx_len[first];
     memset(&u->tx_control[m], 0, sizeof u->tx_control[m]);
-    h->msg_control = u->tx_control[m].bytes;
-    h->msg_controllen = sizeof u->tx_control[m].bytes;
-    struct cmsghdr *c = CMSG_FIRSTHDR(h);
-    c->cmsg_level = SOL_UDP;
-    c->cmsg_type = UDP_SEGMENT;
-    c->cmsg_len = CMSG_LEN(sizeof segment);
-    memcpy(CMSG_DATA(c), &segment, sizeof segment);
+    if (is_marked(u, first)) {
+        int tos = u->tx_tos[first];
+        bool v4 = u->is_v4 || is_mapped(u->tx_to[first].bytes);
+        add_control(h, u->tx_control[m].bytes, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS,
+                    &tos, sizeof tos);
+    }
+    if (n > 1) {
+        uint16_t segment = (uint16_t)u->tx_len[first];
+        add_control(h, u->tx_control[m].bytes, SOL_UDP, UDP_SEGMENT, &segment, sizeof segment);
+    }
 }
 
 static void consume(struct wv_udp *u, size_t n)
 {
     u->tx_first += n;
     u->tx_count -= n;
+    u->alone -= WV_MIN(u->alone, n);
     if (u->tx_count == 0)
         u->tx_first = 0;
+}
+
+/* Whether the first message, of N datagrams, can go in a humbler form: one by one, or without its marking. */
+static bool make_humbler(struct wv_udp *u, size_t n, int error)
+{
+    if (n > 1 && (error == EIO || error == EOPNOTSUPP || error == ENOPROTOOPT)) {
+        u->segments = false; /* the route's device can't */
+        return true;
+    }
+    if (n > 1 && (error == EINVAL || error == EMSGSIZE)) {
+        u->alone = n; /* these are too large for the path that they take */
+        return true;
+    }
+    if ((error == EINVAL || error == EPERM || error == ENOPROTOOPT) && is_marked(u, u->tx_first)) {
+        u->plain = true;
+        return true;
+    }
+    return false;
 }
 
 /* The first datagrams of the queue can't be sent because of ERROR (positive). */
@@ -277,13 +374,24 @@ static int refused(struct wv_udp *u, int error)
         return 0;
     if (error == EBADF || error == ENOTSOCK || error == EFAULT)
         return -error;
-    if (n > 1 && (error == EIO || error == EINVAL || error == EOPNOTSUPP || error == ENOPROTOOPT)) {
-        u->segments = false; /* the route's device can't; once more, one by one */
+    if (make_humbler(u, n, error))
         return 0;
-    }
+    u->plain = false;
     consume(u, n);
-    wv_metric_add(u->metrics, WV_T_SEND_ERRORS, n);
+    wv_metric_add(u->metrics, error == EMSGSIZE ? WV_T_SEND_TOO_LARGE : WV_T_SEND_ERRORS, n);
     return 0;
+}
+
+/* A message that went only without its marking: when that is the rule, marking is not tried any more. */
+static void note_plain(struct wv_udp *u, size_t packets)
+{
+    if (u->plain) {
+        wv_metric_add(u->metrics, WV_T_SEND_UNMARKED, packets);
+        u->marks = ++u->unmarked < UNMARKED_MAX;
+    } else {
+        u->unmarked = 0;
+    }
+    u->plain = false;
 }
 
 static void count_sent(struct wv_udp *u, size_t messages)
@@ -294,6 +402,7 @@ static void count_sent(struct wv_udp *u, size_t messages)
         for (size_t i = 0; i < u->tx[m].msg_hdr.msg_iovlen; i++)
             bytes += u->tx[m].msg_hdr.msg_iov[i].iov_len;
     }
+    note_plain(u, u->tx[0].msg_hdr.msg_iovlen);
     consume(u, packets);
     wv_metric_add(u->metrics, WV_T_PACKETS_SENT, packets);
     wv_metric_add(u->metrics, WV_T_BYTES_SENT, bytes);

@@ -21,11 +21,12 @@ struct wv_udp;
 
 enum { WV_UDP_BLOCKED = 1, WV_UDP_MORE = 1 };
 
-typedef void (*wv_udp_receive_fn)(void *userdata, const struct wv_address *from, const uint8_t *datagram,
-                                  size_t len, uint64_t now);
+typedef void (*wv_udp_receive_fn)(void *userdata, const struct wv_address *from, enum rift_ecn ecn,
+                                  const uint8_t *datagram, size_t len, uint64_t now);
 
 /* FD is a bound UDP socket, IPv6 (dual stack) or IPv4; it stays the caller's and becomes non-blocking. All
- * buffers are made here. METRICS must be laid out by wv_transport_metrics. Returns 0 or a negative errno. */
+ * buffers are made here. Datagrams are never fragmented from here on, and carry marks as far as the kernel
+ * lets them. METRICS must be laid out by wv_transport_metrics. Returns 0 or a negative errno. */
 int wv_udp_new(struct wv_udp **ret, int fd, struct wv_metrics *metrics);
 struct wv_udp *wv_udp_free(struct wv_udp *u);
 
@@ -33,10 +34,14 @@ struct wv_udp *wv_udp_free(struct wv_udp *u);
  * a negative errno: the socket is of no use. */
 int wv_udp_receive(struct wv_udp *u, wv_udp_receive_fn fn, void *userdata, uint64_t now);
 
-/* RIFT_MTU_BYTES to write the next datagram into, then wv_udp_commit() or nothing. NULL: the socket takes no
- * more for now; wait for EPOLLOUT and flush. */
+/* The byte of the IP header that says how a datagram wants to be treated: DSCP EF for input, AF41 for media,
+ * CS0 for the rest (RFC 4594), and the ECN bits (RFC 3168). */
+uint8_t wv_udp_tos(enum rift_class traffic_class, enum rift_ecn ecn);
+
+/* RIFT_MTU_MAX_BYTES to write the next datagram into, then wv_udp_commit() or nothing. NULL: the socket takes
+ * no more for now; wait for EPOLLOUT and flush. */
 uint8_t *wv_udp_slot(struct wv_udp *u);
-void wv_udp_commit(struct wv_udp *u, const struct wv_address *to, size_t len);
+void wv_udp_commit(struct wv_udp *u, const struct wv_address *to, size_t len, uint8_t tos);
 /* Gives everything committed to the kernel. Returns 0, WV_UDP_BLOCKED (wait for EPOLLOUT), or a negative
  * errno. What the kernel refuses for one address is dropped and counted. */
 int wv_udp_flush(struct wv_udp *u);

@@ -406,7 +406,7 @@ static void commit(struct wv_udp *u, const struct wv_address *to, uint8_t first,
     uint8_t *slot = wv_udp_slot(u);
     ck_assert_ptr_nonnull(slot);
     memset(slot, first, len);
-    wv_udp_commit(u, to, len);
+    wv_udp_commit(u, to, len, 0);
 }
 
 START_TEST(datagrams_keep_their_bounds_and_order)

@@ -1,6 +1,7 @@
 #include "tests/unit/transport_kit.h"
 
 #include "lib/base/util.h"
+#include "lib/ipc/memfd.h"
 #include "proto/bus_identity.pb-c.h"
 #include "proto/bus_media.pb-c.h"
 
@@ -362,6 +363,7 @@ static void open_transport(struct kit *k, uint32_t max_sessions)
                                              .au_reader_fd = k->au_reader,
                                              .au_event_fd = k->au_event,
                                              .session_page_fd = k->page_fd,
+                                             .session_vault_fd = k->vault_fd,
                                              .host_name = "kit",
                                              .bitrate_bps = 8000000,
                                              .max_fps = 60,
@@ -407,6 +409,7 @@ void kit_init(struct kit *k, uint32_t max_sessions, bool v4)
     k->au_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ck_assert_int_eq(wv_session_page_create(&k->page_fd), 0);
     ck_assert_int_eq(wv_session_page_map(&k->page, k->page_fd, false), 0);
+    ck_assert_int_eq(wv_memfd_create("vault", WV_SESSION_VAULT_BYTES, &k->vault_fd), 0);
     open_socket(k, v4);
     open_transport(k, max_sessions);
     ck_assert_int_eq(wv_au_producer_new(&k->encoder_ring, k->au_entries, k->au_reader), 0);
@@ -438,7 +441,7 @@ void kit_fini(struct kit *k)
     wv_loop_free(k->loop);
     wv_metrics_free(k->metrics);
     wv_metrics_free(k->identity_metrics);
-    int fds[] = {k->udp, k->au_entries, k->au_reader, k->au_event, k->page_fd};
+    int fds[] = {k->udp, k->au_entries, k->au_reader, k->au_event, k->page_fd, k->vault_fd};
     for (size_t i = 0; i < WV_ARRAY_SIZE(fds); i++)
         wv_close(fds[i]);
     char command[128];

@@ -11,6 +11,7 @@
 #include "rift/crypto/identity.h"
 #include "services/identity/identity.h"
 #include "services/transport/metrics.h"
+#include "services/transport/session_vault.h"
 #include "services/transport/transport.h"
 
 #include <netinet/in.h>
@@ -28,7 +29,7 @@ struct kit {
     struct wv_loop *loop;
     struct wv_metrics *metrics, *identity_metrics;
     struct wv_session_page *page;
-    int udp, au_entries, au_reader, au_event, page_fd;
+    int udp, au_entries, au_reader, au_event, page_fd, vault_fd;
     struct sockaddr_in6 address;
     struct wv_bus *bus; /* the transport's */
     struct wv_transport *transport;
@@ -66,7 +67,7 @@ struct kit_client {
     struct rift_session *session;
     uint8_t host_key[32];
     bool mute; /* sends nothing */
-    uint8_t last_sent[RIFT_MTU_BYTES];
+    uint8_t last_sent[RIFT_MTU_MAX_BYTES];
     size_t last_sent_len;
 
     unsigned n_frames, n_hellos, n_images, n_cursors;
