@@ -29,6 +29,14 @@ function(wv_program name)
   add_dependencies(programs ${name})
 endfunction()
 
+# wv_timeout(VAR SECONDS): what a test may take; the sanitizers make it several times slower.
+function(wv_timeout var seconds)
+  if(WAVRY_SANITIZE)
+    math(EXPR seconds "4 * ${seconds}")
+  endif()
+  set(${var} ${seconds} PARENT_SCOPE)
+endfunction()
+
 # wv_test(NAME DEPS target ... [SOURCES extra.c ...] [TIMEOUT seconds]): tests/unit/NAME.c with Check.
 function(wv_test name)
   cmake_parse_arguments(A "" "TIMEOUT" "SOURCES;DEPS" ${ARGN})
@@ -39,7 +47,10 @@ function(wv_test name)
   add_executable(${name} ${CMAKE_SOURCE_DIR}/tests/unit/${name}.c ${A_SOURCES})
   target_link_libraries(${name} PRIVATE ${A_DEPS} PkgConfig::CHECK)
   add_test(NAME unit/${name} COMMAND ${name})
-  set_tests_properties(unit/${name} PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS unit)
+  # One limit for the program. Check's own, 4 s for each test, says more about the machine than about the code.
+  wv_timeout(timeout ${A_TIMEOUT})
+  set_tests_properties(unit/${name} PROPERTIES TIMEOUT ${timeout} LABELS unit
+    ENVIRONMENT "CK_DEFAULT_TIMEOUT=${timeout}")
 endfunction()
 
 # wv_fuzz(NAME DEPS target ...): tests/fuzz/NAME.c (LLVMFuzzerTestOneInput) with its
@@ -54,5 +65,6 @@ function(wv_fuzz name)
   endif()
   target_link_libraries(${name} PRIVATE ${A_DEPS})
   add_test(NAME fuzz/${name} COMMAND ${name} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
-  set_tests_properties(fuzz/${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
+  wv_timeout(timeout 120)
+  set_tests_properties(fuzz/${name} PROPERTIES TIMEOUT ${timeout} LABELS fuzz)
 endfunction()
