@@ -146,8 +146,7 @@ static void say_unanswered(struct app *a)
     if (a->connected_once || a->reason != WV_CLIENT_REASON_NONE)
         return;
     char where[sizeof a->options.host + 16];
-    snprintf(where, sizeof where, strchr(a->options.host, ':') ? "[%s]:%u" : "%s:%u", a->options.host,
-             a->options.port);
+    wv_host_format(a->options.host, a->options.port, where, sizeof where);
     a->reason = WV_CLIENT_REASON_ABSENT;
     wv_reason_text(a->reason, where, "", "", a->reason_text);
     app_say(a->reason_text);
