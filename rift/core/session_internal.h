@@ -9,6 +9,7 @@
 #include "rift/core/pacer.h"
 #include "rift/core/packet.h"
 #include "rift/core/path.h"
+#include "rift/core/session_rate.h"
 #include "rift/core/split.h"
 
 struct rift_session {
@@ -19,6 +20,7 @@ struct rift_session {
     struct rift_marks marks;
     struct rift_timing timing;
     struct rift_pacer pacer;
+    struct rift_rate rate;
     struct rift_pool pool;
     uint64_t idle_timeout_ns;
 
@@ -52,6 +54,7 @@ struct rift_session {
 
     /* Client: feedback to the host. */
     uint64_t feedback_due, feedback_last;
+    bool frame_ended; /* the datagram being read holds the last fragment of a frame */
 
     /* The end. Memory is released when the application has taken the last event. */
     bool closed, closed_told, released;
@@ -81,6 +84,9 @@ void rift_session_path_datagram(struct rift_session *s, const uint8_t *address, 
  * COUNTER. Returns 0, or RIFT_SESSION_DROPPED when a frame was malformed (it and the rest were dropped). */
 int rift_session_frames(struct rift_session *s, const uint8_t *payload, size_t len, uint64_t counter,
                         uint64_t now);
+
+/* Host: tells the controller of frames that the splitter dropped before they were sent. */
+void rift_session_settle_rate(struct rift_session *s, uint64_t now);
 
 /* Ends the session from our side of things. SEND: tell the peer. DRAIN: what was received may still be taken.
  */
