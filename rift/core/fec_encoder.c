@@ -9,6 +9,7 @@
 
 #define BATCH_TABLES 8192 /* coefficients expanded at once: 64 repairs of 128 fragments */
 #define SOURCES      RIFT_FEC_WINDOW_SOURCES
+#define OWN_BYTES    (RIFT_FEC_GROUP * RIFT_FEC_TABLE_BYTES)
 #define INDEX_AT     10 /* in a repair's head */
 
 struct repair {
@@ -33,6 +34,8 @@ struct rift_fec_encoder {
     uint8_t *symbols; /* RIFT_FEC_REPAIRS * stride */
     uint8_t *padded;  /* RIFT_FEC_WINDOW * stride: last fragments, filled up */
     uint8_t *expanded;
+    bool have_own[RIFT_FEC_INDICES];
+    uint8_t *own; /* per index the tables of all positions of a repair's own frame, made when first used */
     struct rift_fec_encoder_stats stats;
 };
 
@@ -57,7 +60,8 @@ int rift_fec_encoder_new(struct rift_fec_encoder **ret_encoder, size_t symbol_by
     e->symbols = aligned_alloc(64, RIFT_FEC_REPAIRS * e->stride);
     e->padded = aligned_alloc(64, RIFT_FEC_WINDOW * e->stride);
     e->expanded = aligned_alloc(64, (size_t)BATCH_TABLES * RIFT_FEC_TABLE_BYTES);
-    if (!e->symbols || !e->padded || !e->expanded) {
+    e->own = aligned_alloc(64, (size_t)RIFT_FEC_INDICES * OWN_BYTES);
+    if (!e->symbols || !e->padded || !e->expanded || !e->own) {
         rift_fec_encoder_free(e);
         return -ENOMEM;
     }
@@ -72,6 +76,7 @@ struct rift_fec_encoder *rift_fec_encoder_free(struct rift_fec_encoder *e)
     free(e->symbols);
     free(e->padded);
     free(e->expanded);
+    free(e->own);
     free(e);
     return NULL;
 }
@@ -131,6 +136,7 @@ static int collect(struct rift_fec_encoder *e, struct sources *s, const struct r
     s->n = 0;
     s->symbol_len = WV_MIN(longest, (size_t)f->size);
     memset(s->count, 0, sizeof s->count);
+    memset(s->at, 0, sizeof s->at);
     for (unsigned d = 0; d < RIFT_FEC_WINDOW; d++)
         if (cover >> d & 1)
             add_frame(e, s, d, window[d], group);
@@ -170,7 +176,36 @@ static void describe_next(struct repair *r, unsigned index)
     r->head[INDEX_AT] = (uint8_t)index;
 }
 
-/* Expands the coefficients of N repairs from index FIRST, unless the last ones were the same. */
+/* The tables of repair INDEX for its own frame, which are the same for every frame. */
+static const uint8_t *own_tables(struct rift_fec_encoder *e, unsigned index)
+{
+    uint8_t *own = e->own + (size_t)index * OWN_BYTES;
+    if (!e->have_own[index]) {
+        uint8_t row[RIFT_FEC_GROUP];
+        rift_fec_coefficients(&e->tables, 0, index, 0, RIFT_FEC_GROUP, row);
+        rift_fec_expand(&e->tables, row, RIFT_FEC_GROUP, own);
+        e->have_own[index] = true;
+    }
+    return own;
+}
+
+/* Writes the tables of repair INDEX, which covers COVER of the sources. */
+static void expand_one(struct rift_fec_encoder *e, const struct sources *s, uint32_t frame_id, unsigned index,
+                       unsigned cover, uint8_t *out)
+{
+    unsigned stride = e->tables.stride;
+    memcpy(out, own_tables(e, index), (size_t)s->count[0] * stride);
+    for (unsigned d = 1; d < RIFT_FEC_WINDOW; d++) {
+        uint8_t row[RIFT_FEC_GROUP];
+        if (cover >> d & 1)
+            rift_fec_coefficients(&e->tables, frame_id, index, d, s->count[d], row);
+        else
+            memset(row, 0, s->count[d]);
+        rift_fec_expand(&e->tables, row, s->count[d], out + (size_t)s->at[d] * stride);
+    }
+}
+
+/* Does so for N repairs from index FIRST, unless the last ones were the same. */
 static void expand(struct rift_fec_encoder *e, const struct sources *s, uint32_t frame_id, unsigned first,
                    unsigned n, const uint8_t *covers)
 {
@@ -178,14 +213,8 @@ static void expand(struct rift_fec_encoder *e, const struct sources *s, uint32_t
     struct cached want = {.first = first, .n = n, .sources = s->n};
     if (local && memcmp(&want, &e->cached, sizeof want) == 0)
         return;
-    for (unsigned i = 0; i < n; i++) {
-        uint8_t row[SOURCES];
-        memset(row, 0, s->n);
-        for (unsigned d = 0; d < RIFT_FEC_WINDOW; d++)
-            if (covers[i] >> d & 1)
-                rift_fec_coefficients(&e->tables, frame_id, first + i, d, s->count[d], row + s->at[d]);
-        rift_fec_expand(&e->tables, row, s->n, e->expanded + (size_t)i * s->n * e->tables.stride);
-    }
+    for (unsigned i = 0; i < n; i++)
+        expand_one(e, s, frame_id, first + i, covers[i], e->expanded + (size_t)i * s->n * e->tables.stride);
     e->cached = local ? want : (struct cached){0};
 }
 
