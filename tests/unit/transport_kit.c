@@ -1,5 +1,6 @@
 #include "tests/unit/transport_kit.h"
 
+#include "lib/base/bytes.h"
 #include "lib/base/util.h"
 #include "lib/ipc/memfd.h"
 #include "proto/bus_identity.pb-c.h"
@@ -165,6 +166,21 @@ static void client_send(struct kit_client *c, const uint8_t *datagram, size_t le
         (void)!send(c->fd, datagram, len, 0);
 }
 
+/* A counter that is used twice with one key gives away both datagrams. */
+static void note_counter(struct kit_client *c, const uint8_t *datagram, size_t len)
+{
+    if (rift_datagram_kind(datagram, len) != RIFT_DATAGRAM_DATA || c->n_counters == KIT_COUNTERS)
+        return;
+    struct wv_reader r;
+    wv_reader_init(&r, datagram, len);
+    wv_read_span(&r, 8);
+    uint64_t counter = wv_read_u64(&r);
+    ck_assert(!r.failed);
+    for (size_t i = 0; i < c->n_counters; i++)
+        ck_assert_uint_ne(c->counters[i], counter);
+    c->counters[c->n_counters++] = counter;
+}
+
 static void client_step(struct kit_client *c, uint64_t now)
 {
     uint8_t datagram[2048];
@@ -172,6 +188,7 @@ static void client_step(struct kit_client *c, uint64_t now)
     size_t len;
     ssize_t n;
     while ((n = recv(c->fd, datagram, sizeof datagram, MSG_DONTWAIT)) > 0) {
+        note_counter(c, datagram, (size_t)n);
         if (c->session && rift_session_receive(c->session, datagram, (size_t)n, now) == 0)
             c->initiator = rift_initiator_free(c->initiator);
         else if (c->initiator)
@@ -354,7 +371,13 @@ static void on_drained(void *userdata)
     ((struct kit *)userdata)->drained = true;
 }
 
-static void open_transport(struct kit *k, uint32_t max_sessions)
+void kit_transport_kill(struct kit *k)
+{
+    k->transport = wv_transport_free(k->transport);
+    k->bus = wv_bus_free(k->bus);
+}
+
+void kit_transport_start(struct kit *k)
 {
     const struct wv_transport_setup setup = {.loop = k->loop,
                                              .metrics = k->metrics,
@@ -367,7 +390,7 @@ static void open_transport(struct kit *k, uint32_t max_sessions)
                                              .host_name = "kit",
                                              .bitrate_bps = 8000000,
                                              .max_fps = 60,
-                                             .max_sessions = max_sessions,
+                                             .max_sessions = k->max_sessions,
                                              .pacing_bps = 100000000,
                                              .burst_bytes = 65536,
                                              .drained = on_drained,
@@ -411,7 +434,8 @@ void kit_init(struct kit *k, uint32_t max_sessions, bool v4)
     ck_assert_int_eq(wv_session_page_map(&k->page, k->page_fd, false), 0);
     ck_assert_int_eq(wv_memfd_create("vault", WV_SESSION_VAULT_BYTES, &k->vault_fd), 0);
     open_socket(k, v4);
-    open_transport(k, max_sessions);
+    k->max_sessions = max_sessions;
+    kit_transport_start(k);
     ck_assert_int_eq(wv_au_producer_new(&k->encoder_ring, k->au_entries, k->au_reader), 0);
     char reason[WV_IDENTITY_REASON_BYTES];
     ck_assert_int_eq(wv_identity_new(&k->identity, state, k->identity_metrics, reason), 0);

@@ -16,7 +16,8 @@
 
 #include <netinet/in.h>
 
-#define KIT_EVENTS 256
+#define KIT_EVENTS   256
+#define KIT_COUNTERS 8192
 
 /* One end of a link that is not the transport's. */
 struct kit_stage {
@@ -29,6 +30,7 @@ struct kit {
     struct wv_loop *loop;
     struct wv_metrics *metrics, *identity_metrics;
     struct wv_session_page *page;
+    uint32_t max_sessions;
     int udp, au_entries, au_reader, au_event, page_fd, vault_fd;
     struct sockaddr_in6 address;
     struct wv_bus *bus; /* the transport's */
@@ -69,6 +71,8 @@ struct kit_client {
     bool mute; /* sends nothing */
     uint8_t last_sent[RIFT_MTU_MAX_BYTES];
     size_t last_sent_len;
+    uint64_t counters[KIT_COUNTERS]; /* of all datagrams that the host sent: none may come twice */
+    size_t n_counters;
 
     unsigned n_frames, n_hellos, n_images, n_cursors;
     struct rift_frame_meta frame;
@@ -86,6 +90,9 @@ struct kit_client {
 /* Starts everything, with room for MAX_SESSIONS and no known keys. V4: the socket is one of IPv4 alone. */
 void kit_init(struct kit *k, uint32_t max_sessions, bool v4);
 void kit_fini(struct kit *k);
+/* The transport's process is gone without a word; and another one starts with what it was granted. */
+void kit_transport_kill(struct kit *k);
+void kit_transport_start(struct kit *k);
 /* Runs the loop until CONDITION holds. Fails the test after 5 s (ten times that under a sanitizer's
  * slowness). */
 void kit_until(struct kit *k, bool (*condition)(struct kit *k, void *argument), void *argument);
