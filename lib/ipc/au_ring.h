@@ -12,11 +12,12 @@
 #define WV_AU_MAX_BYTES  (4u << 20)
 
 struct wv_au_header {
-    uint32_t frame_id; /* +1 each; set by push; goes on after a restart of the producer */
-    uint16_t epoch;    /* of this producer: see wv_au_producer_epoch() */
-    uint8_t keyframe;  /* 0 or 1 */
-    uint16_t width, height;
-    uint32_t refers_to; /* frame id that it needs; for a keyframe its own */
+    uint32_t frame_id;                    /* +1 each; set by push; goes on after a restart of the producer */
+    uint16_t epoch;                       /* of this producer: see wv_au_producer_epoch() */
+    uint8_t keyframe;                     /* 0 or 1 */
+    uint16_t width, height;               /* of the coded picture */
+    uint16_t source_width, source_height; /* of the captured one; 0: the same */
+    uint32_t refers_to;                   /* frame id that it needs; for a keyframe its own */
     uint32_t input_seq;
     uint64_t damage_ns, capture_ns, raw_publish_ns, encode_start_ns, encode_end_ns; /* monotonic */
     uint64_t publish_ns;                                                            /* set by push */

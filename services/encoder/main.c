@@ -99,6 +99,7 @@ static int on_target(void *userdata, const ProtobufCMessage *message, uint64_t n
     struct encoder_stage *s = userdata;
 
     wv_pump_set_target(s->pump, target->bitrate_bps, target->max_fps, target->viewers);
+    wv_pump_set_brakes(s->pump, target->hold, target->scale);
     return work(s);
 }
 
@@ -112,7 +113,7 @@ static int on_keyframe_request(void *userdata, const ProtobufCMessage *message, 
 }
 
 static const struct wv_bus_rule rules[] = {
-    {"transport", &wavry__bus__encoder_target__descriptor, WV_PHASE_RUN, 500, 64, on_target},
+    {"transport", &wavry__bus__encoder_target__descriptor, WV_PHASE_RUN, 1000, 64, on_target},
     {"transport", &wavry__bus__keyframe_request__descriptor, WV_PHASE_RUN, 500, 64, on_keyframe_request},
 };
 

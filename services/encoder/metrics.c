@@ -28,4 +28,8 @@ const struct wv_metric wv_encoder_metrics[WV_ENCODER_N_METRICS] = {
     [WV_ENCODER_VIEWERS] = {"viewers", "", WV_METRIC_GAUGE, "How many clients watch."},
     [WV_ENCODER_WIDTH] = {"width", "pixels", WV_METRIC_GAUGE, "Width of the encoded picture."},
     [WV_ENCODER_HEIGHT] = {"height", "pixels", WV_METRIC_GAUGE, "Height of the encoded picture."},
+    [WV_ENCODER_SCALE] = {"scale_quarters", "quarters", WV_METRIC_GAUGE,
+                          "Size of the encoded picture against the captured one."},
+    [WV_ENCODER_HOLDS] = {"holds_total", "times", WV_METRIC_COUNTER,
+                          "Times that transport asked to begin no picture, because too much waited unsent."},
 };

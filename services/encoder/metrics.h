@@ -21,6 +21,8 @@ enum wv_encoder_metric {
     WV_ENCODER_VIEWERS,
     WV_ENCODER_WIDTH,
     WV_ENCODER_HEIGHT,
+    WV_ENCODER_SCALE,
+    WV_ENCODER_HOLDS,
     WV_ENCODER_N_METRICS,
 };
 

@@ -4,6 +4,7 @@
 #include "lib/base/util.h"
 #include "services/encoder/metrics.h"
 #include "services/encoder/schedule.h"
+#include "services/encoder/shrink.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 /* A full ring is asked again this often; an encoder that failed gets this pause. */
 #define RETRY_NS     (5 * WV_NS_PER_MS)
 #define ERRORS_LIMIT 10u
+#define HOLD_NS      (500 * WV_NS_PER_MS)
 
 struct wv_pump {
     struct wv_pump_options o;
@@ -33,6 +35,8 @@ struct wv_pump {
     uint32_t errors;  /* in a row */
     uint64_t retry_ns;
     uint32_t width, height;
+    unsigned scale; /* quarters */
+    struct wv_shrink shrink;
 };
 
 int wv_pump_new(struct wv_pump **ret, const struct wv_pump_options *options)
@@ -43,6 +47,7 @@ int wv_pump_new(struct wv_pump **ret, const struct wv_pump_options *options)
         return -ENOMEM;
     p->o = *options;
     p->bitrate_bps = options->bitrate_bps;
+    p->scale = WV_SHRINK_NONE;
     wv_schedule_init(&p->schedule, options->refine_frames, options->refine_after_ms * WV_NS_PER_MS,
                      options->fps);
     wv_metric_set(p->o.metrics, WV_ENCODER_VIEWERS, p->schedule.viewers);
@@ -55,6 +60,8 @@ struct wv_pump *wv_pump_free(struct wv_pump *p)
 {
     if (p && p->pixels)
         wv_ring_release(p->o.raw);
+    if (p)
+        wv_shrink_fini(&p->shrink);
     free(p);
     return NULL;
 }
@@ -70,6 +77,15 @@ void wv_pump_set_target(struct wv_pump *p, uint32_t bitrate_bps, uint32_t fps, u
     wv_metric_set(p->o.metrics, WV_ENCODER_BITRATE, p->bitrate_bps);
     wv_metric_set(p->o.metrics, WV_ENCODER_FPS, p->schedule.fps);
     wv_metric_set(p->o.metrics, WV_ENCODER_VIEWERS, viewers);
+}
+
+void wv_pump_set_brakes(struct wv_pump *p, bool hold, uint32_t scale)
+{
+    wv_schedule_hold(&p->schedule, hold ? p->o.clock() + HOLD_NS : 0);
+    p->scale = scale == 2 || scale == 3 ? scale : WV_SHRINK_NONE;
+    wv_metric_set(p->o.metrics, WV_ENCODER_SCALE, p->scale);
+    if (hold)
+        wv_metric_add(p->o.metrics, WV_ENCODER_HOLDS, 1);
 }
 
 void wv_pump_request_keyframe(struct wv_pump *p, uint32_t after_frame_id)
@@ -148,8 +164,10 @@ static void fill_header(struct wv_pump *p, enum wv_schedule_step step, uint64_t 
 
     *h = (struct wv_au_header){
         .keyframe = p->waiting.keyframe,
-        .width = (uint16_t)p->frame.width,
-        .height = (uint16_t)p->frame.height,
+        .width = (uint16_t)p->width,
+        .height = (uint16_t)p->height,
+        .source_width = (uint16_t)p->frame.width,
+        .source_height = (uint16_t)p->frame.height,
         .input_seq = p->frame.input_seq,
         .damage_ns = p->frame.damage_ns,
         .capture_ns = p->frame.capture_ns,
@@ -180,8 +198,10 @@ static int encode(struct wv_pump *p, enum wv_schedule_step step, bool keyframe)
     struct wv_picture picture = {
         .pixels = p->pixels, .width = p->frame.width, .height = p->frame.height, .stride = p->frame.stride};
     uint64_t start = p->o.clock(), end;
-    int r = wv_encoder_encode(p->o.encoder, &picture, keyframe, &p->waiting);
+    int r;
 
+    wv_shrink(&p->shrink, &picture, p->scale);
+    r = wv_encoder_encode(p->o.encoder, &picture, keyframe, &p->waiting);
     p->fresh = false;
     if (r ==
         -EINVAL) { /* the ring let something through that is no picture for us: not the encoder's fault */
@@ -194,9 +214,9 @@ static int encode(struct wv_pump *p, enum wv_schedule_step step, bool keyframe)
     if (r)
         return on_encoder_error(p, r, end);
     p->errors = 0;
-    if (p->frame.width != p->width || p->frame.height != p->height) {
-        p->width = p->frame.width;
-        p->height = p->frame.height;
+    if (picture.width != p->width || picture.height != p->height) {
+        p->width = picture.width;
+        p->height = picture.height;
         wv_metric_set(p->o.metrics, WV_ENCODER_WIDTH, p->width);
         wv_metric_set(p->o.metrics, WV_ENCODER_HEIGHT, p->height);
     }

@@ -41,6 +41,9 @@ int wv_pump_run(struct wv_pump *p, uint64_t *ret_next_ns);
 
 /* A target of transport. BITRATE_BPS or FPS 0 keeps what is. The caller runs the pump afterwards. */
 void wv_pump_set_target(struct wv_pump *p, uint32_t bitrate_bps, uint32_t fps, uint32_t viewers);
+/* With each target: begin nothing until the next one (or half a second has passed: transport may be gone),
+ * and the size of the coded picture in quarters of the captured one, 4 (as is 0 and all else), 3 or 2. */
+void wv_pump_set_brakes(struct wv_pump *p, bool hold, uint32_t scale);
 void wv_pump_request_keyframe(struct wv_pump *p, uint32_t after_frame_id);
 
 enum wv_pump_state wv_pump_state(const struct wv_pump *p);

@@ -32,6 +32,11 @@ void wv_schedule_set_target(struct wv_schedule *s, uint32_t fps, uint32_t viewer
     s->viewers = viewers;
 }
 
+void wv_schedule_hold(struct wv_schedule *s, uint64_t until)
+{
+    s->hold_until = until;
+}
+
 bool wv_schedule_request_keyframe(struct wv_schedule *s, uint32_t after_frame_id)
 {
     /* Frame ids wrap: compare by distance. An id from the future is a peer's mistake and counts as unknown.
@@ -76,6 +81,10 @@ enum wv_schedule_step wv_schedule_next(const struct wv_schedule *s, bool fresh, 
     *ret_next_ns = WV_SCHEDULE_NEVER;
     if (!s->viewers || (!fresh && !held))
         return WV_STEP_NOTHING;
+    if (now < s->hold_until) {
+        *ret_next_ns = s->hold_until;
+        return WV_STEP_NOTHING;
+    }
     *ret_keyframe = keyframe;
     if (fresh)
         return WV_STEP_FRESH;

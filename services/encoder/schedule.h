@@ -26,6 +26,7 @@ struct wv_schedule {
     bool keyframe_sent; /* by this process; the next two are valid */
     uint32_t keyframe_id;
     uint64_t keyframe_ns;
+    uint64_t hold_until;  /* nothing is begun before */
     uint64_t encoded_ns;  /* start of the last encoding, 0: none */
     uint32_t refine_left; /* refinements still to do for the held picture */
     uint32_t refine_done;
@@ -36,6 +37,8 @@ struct wv_schedule {
 void wv_schedule_init(struct wv_schedule *s, uint32_t refine_frames, uint64_t refine_after_ns, uint32_t fps);
 /* FPS 0 keeps what is. From no viewer to some, a keyframe is needed. */
 void wv_schedule_set_target(struct wv_schedule *s, uint32_t fps, uint32_t viewers);
+/* Nothing is begun before UNTIL, a keyframe neither: the way is full. 0: goes on. */
+void wv_schedule_hold(struct wv_schedule *s, uint64_t until);
 /* Frames up to AFTER_FRAME_ID (0: unknown) can't be decoded. Returns false when a later keyframe is already
  * on its way. Requests are answered together, by at most ten keyframes a second. */
 bool wv_schedule_request_keyframe(struct wv_schedule *s, uint32_t after_frame_id);

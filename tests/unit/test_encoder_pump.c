@@ -5,6 +5,7 @@
 #include "services/encoder/metrics.h"
 #include "services/encoder/pump.h"
 #include "services/encoder/schedule.h"
+#include "services/encoder/shrink.h"
 
 #include <check.h>
 #include <errno.h>
@@ -649,6 +650,94 @@ START_TEST(sizes_follow_the_pictures)
 }
 END_TEST
 
+START_TEST(a_hold_lasts_until_the_next_target_and_the_newest_picture_wins)
+{
+    struct bed *b = bed_new();
+    struct wv_au_header h;
+
+    publish(b, WIDTH, 1);
+    run(b);
+    ck_assert(pop(b, &h));
+    wv_pump_set_brakes(b->pump, true, 4);
+    publish(b, WIDTH, 2);
+    ck_assert_uint_eq(run(b), the_clock + 500 * MS);
+    publish(b, WIDTH, 3);
+    wv_pump_request_keyframe(b->pump, 0);
+    run(b);
+    ck_assert(!pop(b, &h));
+    ck_assert_uint_eq(b->fake.calls, 1);
+    wv_pump_set_brakes(b->pump, false, 4);
+    run(b);
+    ck_assert(pop(b, &h));
+    ck_assert_uint_eq(h.input_seq, 3);
+    ck_assert(!pop(b, &h));
+    /* A transport that went away holds nobody for ever. */
+    wv_pump_set_brakes(b->pump, true, 4);
+    publish(b, WIDTH, 4);
+    the_clock += 499 * MS;
+    run(b);
+    ck_assert(!pop(b, &h));
+    the_clock += 2 * MS;
+    run(b);
+    ck_assert(pop(b, &h));
+    ck_assert_uint_eq(wv_metric_value(b->metrics, WV_ENCODER_HOLDS), 2);
+    bed_free(b);
+}
+END_TEST
+
+/* 200x104 with the left half black and the right half white. */
+static void publish_halves(struct bed *b)
+{
+    struct wv_frame_header h = {
+        .format = WV_PIXEL_NV12, .width = 200, .height = 104, .stride = 200, .capture_ns = the_clock - MS};
+    uint8_t *pixels;
+
+    (void)wv_ring_begin(b->capture, &pixels);
+    memset(pixels, 128, 200 * 104 * 3 / 2);
+    for (unsigned y = 0; y < 104; y++) {
+        memset(pixels + y * 200, 16, 100);
+        memset(pixels + y * 200 + 100, 235, 100);
+    }
+    wv_ring_publish(b->capture, &h, the_clock);
+}
+
+START_TEST(the_picture_is_scaled_as_the_target_says)
+{
+    struct bed *b = bed_new();
+    struct wv_au_header h;
+
+    wv_pump_set_brakes(b->pump, false, 3);
+    publish_halves(b);
+    run(b);
+    ck_assert(pop(b, &h));
+    ck_assert(h.keyframe);
+    ck_assert_uint_eq(h.width, 150);
+    ck_assert_uint_eq(h.height, 78);
+    ck_assert_uint_eq(h.source_width, 200);
+    ck_assert_uint_eq(h.source_height, 104);
+    ck_assert_uint_eq(b->fake.first_pixel, 16);
+    wv_pump_set_brakes(b->pump, false, 2); /* 52 rows are too few: it stays as it is */
+    publish_halves(b);
+    run(b);
+    ck_assert(pop(b, &h));
+    ck_assert_uint_eq(h.width, 200);
+    ck_assert_uint_eq(h.height, 104);
+    bed_free(b);
+
+    uint8_t pixels[128 * 128 * 3 / 2];
+    struct wv_shrink s = {0};
+    struct wv_picture p = {.pixels = pixels, .width = 128, .height = 128, .stride = 128};
+    memset(pixels, 7, sizeof pixels);
+    memset(pixels + 128 * 64, 99, 128 * 64);
+    wv_shrink(&s, &p, 2);
+    ck_assert(p.width == 64 && p.height == 64 && p.stride == 64 && p.pixels != pixels);
+    ck_assert_uint_eq(p.pixels[0], 7);
+    ck_assert_uint_eq(p.pixels[64 * 64 - 1], 99);
+    ck_assert_uint_eq(p.pixels[64 * 64 * 3 / 2 - 1], 7);
+    wv_shrink_fini(&s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("encoder_pump");
@@ -673,6 +762,8 @@ int main(void)
     tcase_add_test(pump, a_failing_encoder_is_tried_again_then_given_up);
     tcase_add_test(pump, an_access_unit_too_large_is_lost_and_followed_by_a_keyframe);
     tcase_add_test(pump, sizes_follow_the_pictures);
+    tcase_add_test(pump, a_hold_lasts_until_the_next_target_and_the_newest_picture_wins);
+    tcase_add_test(pump, the_picture_is_scaled_as_the_target_says);
     suite_add_tcase(suite, schedule);
     suite_add_tcase(suite, pump);
     runner = srunner_create(suite);
