@@ -77,10 +77,10 @@ enum rift_fec_spread {
 };
 
 enum rift_fec_reason {
-    RIFT_FEC_CLEAN,      /* fewer frames are hit than it would pay to protect */
+    RIFT_FEC_CLEAN,      /* protection would cost more than the losses do */
     RIFT_FEC_RETRANSMIT, /* asking again is quick enough */
-    RIFT_FEC_PROTECT,    /* the smallest share that reaches the target */
-    RIFT_FEC_LIMIT,      /* the target is out of reach at RIFT_FEC_SHARE_MAX */
+    RIFT_FEC_PROTECT,    /* the share at which one repair more would save less than it costs */
+    RIFT_FEC_LIMIT,      /* RIFT_FEC_SHARE_MAX; more would still help */
     RIFT_FEC_HOPELESS,   /* losses beyond any share; protecting would only add load */
 };
 
@@ -96,8 +96,7 @@ struct rift_fec_plan {
     uint16_t share_permille; /* repairs per 1000 fragments, 0 to RIFT_FEC_SHARE_MAX */
     enum rift_fec_spread spread;
     enum rift_fec_reason reason;
-    uint32_t target_ppm;   /* frames that may need a round trip, per million */
-    uint32_t residual_ppm; /* frames that will, by the model of losses in fec_plan.c */
+    uint32_t residual_ppm; /* frames that their own repairs will not mend, per million, as modelled */
 };
 
 /* Pure. Costs up to some 50 us: for every change of what is measured, not for every frame. */

@@ -8,12 +8,13 @@
 /* Up to this round trip a lost fragment that is asked for comes within a frame or so; repairs would only take
  * capacity from the picture. */
 #define RETRANSMIT_RTT_NS (12 * WV_NS_PER_MS)
-/* Frames that may need a round trip, per million, at that RTT. It falls with its square: with it grow both
- * what a stall costs and how many frames wait behind the broken one. */
-#define TARGET_PPM     20000.0
-#define TARGET_MIN_PPM 200.0
-#define UNKNOWN_RTT_NS (100 * WV_NS_PER_MS)
-#define LOSS_MAX       0.45 /* above, not even RIFT_FEC_SHARE_MAX brings a usual frame through */
+/* How long a frame that is not mended by its own repairs stalls at most: later frames' repairs mend it, or it
+ * is sent again. */
+#define STALL_NS (50 * WV_NS_PER_MS)
+/* The rate of exchange: a thousandth more of repairs is worth it if it saves this many stalls of STALL_NS, in
+ * millionths of the frames; for shorter stalls more. */
+#define PPM_PER_PERMILLE 100.0
+#define LOSS_MAX_PPM     450000 /* above, not even RIFT_FEC_SHARE_MAX brings a usual frame through */
 /* Where repairs that cover 4 frames drown: what they can't mend takes the later frames along. Measured:
  * rift-fec-table, 12.5 % and 25 % overhead. */
 #define DROWN_PPM 200000
@@ -107,47 +108,49 @@ static unsigned block_of(unsigned fragments)
     return fragments >= 8 ? fragments : WV_MIN(fragments * RIFT_FEC_WINDOW, 8u);
 }
 
-static uint32_t target_ppm(uint64_t rtt_ns)
+/* What a thousandth of repairs has to save. */
+static double price_ppm(uint64_t rtt_ns)
 {
-    double ratio = (double)RETRANSMIT_RTT_NS / (double)(rtt_ns ? rtt_ns : UNKNOWN_RTT_NS);
-    double target = TARGET_PPM * ratio * ratio;
-    target = WV_MIN(target, TARGET_PPM);
-    return (uint32_t)WV_MAX(target, TARGET_MIN_PPM);
+    uint64_t stall = rtt_ns && rtt_ns < STALL_NS ? rtt_ns : STALL_NS;
+    return PPM_PER_PERMILLE * (double)STALL_NS / (double)stall;
 }
 
-/* The fewest repairs for a block of K that meet the target, at most MAX. */
-static unsigned search(const struct channel *c, unsigned k, unsigned max, uint32_t target,
+/* The number of repairs for a block of K, at most MAX, that is worth most. */
+static unsigned search(const struct channel *c, unsigned k, unsigned max, double price,
                        uint32_t *ret_residual)
 {
     struct losses l;
     losses_init(&l, c, max);
     for (unsigned i = 0; i < k; i++)
         losses_step(&l, c);
-    for (unsigned r = 0;; r++) {
-        *ret_residual = more_than_ppm(&l, r);
-        if (*ret_residual <= target || r == max)
-            return r;
-        losses_step(&l, c);
+    unsigned best = 0;
+    double best_cost = 0;
+    for (unsigned r = 0; r <= max; r++, losses_step(&l, c)) {
+        uint32_t residual = more_than_ppm(&l, r);
+        double cost = residual + price * 1000 * r / k;
+        if (r > 0 && cost >= best_cost)
+            continue;
+        best = r;
+        best_cost = cost;
+        *ret_residual = residual;
     }
+    return best;
 }
 
 void rift_fec_plan(const struct rift_fec_path *path, struct rift_fec_plan *ret_plan)
 {
-    struct rift_fec_plan p = {.spread = RIFT_FEC_WIDE, .target_ppm = target_ppm(path->rtt_ns)};
-    unsigned k = block_of(path->fragments);
-    struct channel c = channel_of(path);
-    unsigned r = 0;
-    if (path->loss_ppm)
-        r = search(&c, k, k * RIFT_FEC_SHARE_MAX / 1000, p.target_ppm, &p.residual_ppm);
-    if (path->loss_ppm > LOSS_MAX * 1e6)
+    struct rift_fec_plan p = {.spread = RIFT_FEC_WIDE};
+    unsigned k = block_of(path->fragments), max = k * RIFT_FEC_SHARE_MAX / 1000, r = 0;
+    if (path->loss_ppm > LOSS_MAX_PPM) {
         p.reason = RIFT_FEC_HOPELESS;
-    else if (path->rtt_ns && path->rtt_ns <= RETRANSMIT_RTT_NS)
+    } else if (path->rtt_ns && path->rtt_ns <= RETRANSMIT_RTT_NS) {
         p.reason = RIFT_FEC_RETRANSMIT;
-    else if (r == 0)
-        p.reason = RIFT_FEC_CLEAN;
-    else
-        p.reason = p.residual_ppm <= p.target_ppm ? RIFT_FEC_PROTECT : RIFT_FEC_LIMIT;
-    if (p.reason == RIFT_FEC_PROTECT || p.reason == RIFT_FEC_LIMIT) {
+    } else if (path->loss_ppm) {
+        struct channel c = channel_of(path);
+        r = search(&c, k, max, price_ppm(path->rtt_ns), &p.residual_ppm);
+    }
+    if (r > 0) {
+        p.reason = r < max ? RIFT_FEC_PROTECT : RIFT_FEC_LIMIT;
         p.share_permille = (uint16_t)((r * 1000 + k - 1) / k);
         p.spread = rift_fec_spread_for(p.residual_ppm);
     } else {
@@ -159,10 +162,10 @@ void rift_fec_plan(const struct rift_fec_path *path, struct rift_fec_plan *ret_p
 const char *rift_fec_reason_text(enum rift_fec_reason reason)
 {
     static const char *const texts[] = {
-        [RIFT_FEC_CLEAN] = "too few losses to protect against",
+        [RIFT_FEC_CLEAN] = "protection would cost more than the losses do",
         [RIFT_FEC_RETRANSMIT] = "asking again is quick enough",
         [RIFT_FEC_PROTECT] = "protected against the measured losses",
-        [RIFT_FEC_LIMIT] = "protected as far as the largest share allows",
+        [RIFT_FEC_LIMIT] = "protected with the largest share allowed",
         [RIFT_FEC_HOPELESS] = "more losses than repairs can mend",
     };
     return (unsigned)reason < WV_ARRAY_SIZE(texts) ? texts[reason] : "unknown";
