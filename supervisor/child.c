@@ -18,7 +18,7 @@
 #define STOP_LIMIT_NS    (2 * WV_NS_PER_S)
 #define HUNG_NS          (1500 * WV_NS_PER_MS)
 #define STARVED_LIMIT_NS (8 * WV_NS_PER_S)
-#define GOOD_LIFE_NS     (10 * WV_NS_PER_S)
+#define GOOD_LIFE_NS     WV_NS_PER_S /* of use, and then a fault: started again at once, as often as it takes */
 #define RETRY_FIRST_NS   (100 * WV_NS_PER_MS)
 #define RETRY_MAX_NS     (5 * WV_NS_PER_S)
 
@@ -93,7 +93,7 @@ void wv_child_forget_process(struct wv_child *c)
 /* At once the first time, then 100 ms doubling to 5 s while it keeps failing young. */
 uint64_t wv_child_retry_delay(struct wv_child *c, uint64_t now)
 {
-    if (now - c->started_ns > GOOD_LIFE_NS)
+    if (c->ready_ns && now - c->ready_ns > GOOD_LIFE_NS)
         c->failures = 0;
     c->failures++;
     if (c->failures == 1)
@@ -185,6 +185,7 @@ void wv_child_start(struct wv_child *c, uint64_t now)
     int pidfd;
     assert(c->pid == 0);
     c->granted = c->found_running = false;
+    c->ready_ns = 0;
     c->started_ns = now;
     int r = wv_launch(c, &pid, &pidfd);
     if (r < 0) {
@@ -246,6 +247,7 @@ void wv_child_ready(struct wv_child *c, uint64_t now)
     if (c->state != WV_STATE_STARTING)
         return;
     wv_child_enter(c, WV_STATE_READY, now, 0);
+    c->ready_ns = c->found_running ? c->started_ns : now;
     c->seen_ns = now;
     c->reason[0] = 0;
     c->supervisor->key_asked_in_vain = false; /* another identity may answer */

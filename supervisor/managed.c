@@ -92,6 +92,7 @@ int wv_managed_arrive(struct wv_child *c, pid_t pid, uint64_t now)
     c->pid = pid;
     c->pidfd = pidfd;
     c->started_ns = now;
+    c->ready_ns = 0;
     c->leaving = c->counted = c->asked_in = c->found_running = false;
     snprintf(c->confinement, sizeof c->confinement, "unit wavry-%s.service and seccomp", c->wiring->name);
     if (now >= c->retry_at_ns)
