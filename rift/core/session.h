@@ -274,7 +274,7 @@ void rift_session_close(struct rift_session *s, enum rift_close_reason reason, c
  * a file or a core dump. */
 #define RIFT_STATE_MAX_BYTES (160u << 10)
 
-/* From now on counters are reserved in blocks of BLOCK (at least 1024; 65536 is a good one). Returns 0 or
+/* From now on counters are reserved in blocks of BLOCK (1024 to 2^24; 65536 is a good one). Returns 0 or
  * -EINVAL (a client, or a session that has sent or received). Nothing is sent before the first export. */
 int rift_session_reserve(struct rift_session *s, uint32_t block);
 

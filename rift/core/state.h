@@ -12,6 +12,8 @@
 #define RIFT_STATE_VERSION        2
 #define RIFT_STATE_CHECKSUM_BYTES 8
 #define RIFT_STATE_BLOCK_MIN      1024u
+#define RIFT_STATE_BLOCK_MAX      (1u << 24)
+#define RIFT_STATE_COUNTER_MAX    (UINT64_MAX - 1) /* no reservation goes further */
 
 /* Flags of a control chunk. */
 #define RIFT_STATE_LAST  1u

@@ -17,7 +17,8 @@ int rift_session_reserve(struct rift_session *s, uint32_t block)
     if (s->role != RIFT_ROLE_HOST || s->stats.packets_sent || s->stats.packets_received)
         return -EINVAL;
     s->held = true;
-    s->reserve_block = WV_MAX(block, RIFT_STATE_BLOCK_MIN);
+    block = WV_MAX(block, RIFT_STATE_BLOCK_MIN);
+    s->reserve_block = WV_MIN(block, RIFT_STATE_BLOCK_MAX);
     s->reserved_until = s->packet.next_counter;
     s->input_rx->held = true;
     s->control_rx.held = true;
@@ -30,7 +31,8 @@ bool rift_session_wants_export(const struct rift_session *s)
 {
     if (!s->held || s->closed)
         return false;
-    return s->reserved_until - s->packet.next_counter <= s->reserve_block / 2 || s->key_pending ||
+    uint64_t left = s->reserved_until - s->packet.next_counter;
+    return (left <= s->reserve_block / 2 && s->reserved_until < RIFT_STATE_COUNTER_MAX) || s->key_pending ||
            s->path_unstored || s->input_rx->dirty || s->control_rx.dirty ||
            (s->control_tx.next != s->control_tx.committed &&
             rift_serial_after(rift_control_tx_coverable(&s->control_tx), s->control_tx.committed));
@@ -131,7 +133,8 @@ int rift_session_export(struct rift_session *s, uint8_t *buffer, size_t capacity
         return RIFT_SESSION_ENDED;
     if (rift_packet_wants_key(&s->packet, now))
         rift_packet_next_key(&s->packet, now);
-    uint64_t reserved_until = WV_MIN(rift_add_ns(s->packet.next_counter, s->reserve_block), UINT64_MAX - 1);
+    uint64_t reserved_until =
+        WV_MIN(rift_add_ns(s->packet.next_counter, s->reserve_block), RIFT_STATE_COUNTER_MAX);
     uint32_t committed = rift_control_tx_coverable(&s->control_tx);
     /* What has been sent stays covered, also when its message is longer than what is coverable now. */
     if (rift_serial_after(s->control_tx.committed, committed))

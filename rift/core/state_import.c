@@ -237,7 +237,9 @@ int rift_session_import(struct rift_session **ret_session, const struct rift_ses
     if (result < 0)
         return result;
     uint32_t block = wv_read_u32(&r);
-    result = block < RIFT_STATE_BLOCK_MIN ? -EBADMSG : read_identity(&r, &c, generations);
+    result = block < RIFT_STATE_BLOCK_MIN || block > RIFT_STATE_BLOCK_MAX
+                 ? -EBADMSG
+                 : read_identity(&r, &c, generations);
     if (result == 0)
         result = rift_session_new(&s, &c, now);
     if (result == 0)

@@ -333,6 +333,27 @@ START_TEST(video_goes_on_with_a_keyframe_and_the_cursor_stays_newest)
 }
 END_TEST
 
+START_TEST(near_the_end_of_all_counters_nothing_spins)
+{
+    struct pair p = {.now = START};
+    struct rift_session_config h = pair_config(RIFT_ROLE_HOST);
+    h.first_counter = RIFT_COUNTER_LIMIT - 10;
+    ck_assert_int_eq(rift_session_new(&p.host, &h, p.now), 0);
+    ck_assert_int_eq(rift_session_reserve(p.host, UINT32_MAX), 0);
+    export(&p); /* and no further one is wanted */
+    uint8_t d[RIFT_MTU_MAX_BYTES];
+    size_t len;
+    for (unsigned i = 0; i < 100; i++, p.now += 100 * MS)
+        while (rift_session_send(p.host, d, sizeof d, p.now, &len) == 0)
+            ;
+    struct rift_event e;
+    ck_assert_int_eq(rift_session_next_event(p.host, &e), 0);
+    ck_assert_int_eq(e.kind, RIFT_EVENT_CLOSED);
+    ck_assert_uint_eq(rift_session_timeout(p.host), UINT64_MAX);
+    rift_session_free(p.host);
+}
+END_TEST
+
 START_TEST(a_session_that_ended_has_no_state)
 {
     struct pair p = held_pair();
@@ -446,6 +467,7 @@ int main(void)
     tcase_add_test(t, the_hosts_own_messages_survive_half_sent);
     tcase_add_test(t, keys_go_on_also_when_they_changed_near_the_end);
     tcase_add_test(t, video_goes_on_with_a_keyframe_and_the_cursor_stays_newest);
+    tcase_add_test(t, near_the_end_of_all_counters_nothing_spins);
     tcase_add_test(t, a_session_that_ended_has_no_state);
     tcase_add_test(t, a_state_that_does_not_check_out_is_no_session);
     tcase_add_test(t, the_path_is_part_of_the_state);
