@@ -24,7 +24,7 @@
  * frames are through within 1.25 frame times, at 0.94 within 1.4. On rough paths, stalls decide about delay
  * and not the sizes of frames. */
 #define FILL_LATENCY    0.908
-#define FILL_THROUGHPUT 0.96
+#define FILL_THROUGHPUT 0.966
 #define FILL_ROUGH      0.96
 /* Frames get this much smaller per frame of backlog. Encoders act one to four frames late: more gain would
  * swing. */
@@ -285,7 +285,8 @@ static void delta_on_report(struct rift_cc *cc, const struct rift_cc_report *rep
             int64_t gap_ns = adjacent ? (int64_t)(a->arrival_ns - before->arrival_ns) : 0;
             on_arrival(cc, e, a, adjacent ? &gap_ns : NULL, now);
             got++;
-            lost += missing;
+            /* What lies before a report's first entry may have been told by a report that was lost itself. */
+            lost += i > 0 ? missing : 0;
             if (i + 1 == report->n)
                 track_rtt(cc, fmax(0, ((double)(now - e->sent_ns) - (double)report->held_ns) / 1e9), now);
         }

@@ -13,26 +13,28 @@
 #define PAIRS_RECENT     8    /* a new capacity is taken over from this many... */
 #define PAIRS_RECENT_MIN 7    /* ...when so many agree... */
 #define PAIR_TRAIN       0.25 /* ...and the last train does, within this */
-#define PAIRS_FALL       3
-#define PAIR_FALL_TRAIN  0.1
-#define PAIR_GAP_MIN_NS  1500                 /* closer arrivals came in one aggregate and say nothing */
+#define PAIRS_FALL       3    /* a fall is believed from this many that all agree... */
+#define PAIR_FALL_TRAIN  0.1  /* ...when the last train says the same, within this */
+#define PAIR_GAP_MIN_NS  1500 /* closer arrivals came in one aggregate and say nothing */
 #define PAIR_HOLD_NS     (500 * WV_NS_PER_MS) /* an agreement outlives its quorum for so long */
-#define PAIR_NONE        1e12
+#define PAIR_NONE        1e12                 /* bps that stand for such a pair */
 /* Pairs may promise at most this times what trains deliver: a shaper lets pairs pass at line rate. */
 #define PAIR_OVER_TRAIN 8.0
+
+#define CAPACITY_LEAST 30000.0 /* bps; a path that carries less carries no video */
 
 #define TRAIN_PACKETS   3    /* fewer don't show a dispersion */
 #define TRAIN_STRETCHED 0.93 /* arrival rate over sending rate below which the path was the limit */
 #define TRAIN_KEEP      0.85 /* weight of the trains so far when one more comes: the last seven or so count */
-#define GROW_AFTER_NS   (100 * WV_NS_PER_MS)
-#ifndef GROW_PER_S
-#define GROW_PER_S 1.0
-#endif
-#ifndef TRIM_LEAST
+#define TRAIN_FELL      0.6  /* a train this far below the mean starts anew: the path changed */
+/* Frames of one or two packets make no trains. After this long without one, and without a queue, the estimate
+ * grows: it doubles in less than a second, until frames are large enough again. */
+#define GROW_AFTER_NS (100 * WV_NS_PER_MS)
+#define GROW_PER_S    1.0
+/* Bounds of the correction: jitter stretches trains by a tenth at most; a path that comes and goes is used
+ * for this share of its mean at least. */
 #define TRIM_LEAST 0.4
-#endif
 #define TRIM_MOST  1.12
-#define TRAIN_FELL 0.6 /* a train this far below the mean starts anew: the path changed */
 
 static int compare(const void *a, const void *b)
 {
@@ -117,7 +119,8 @@ void delta_capacity_train_end(struct delta_capacity *c, uint64_t now)
     int64_t arrived = (int64_t)(c->train.arrived_last - c->train.arrived_first);
     int64_t sent = (int64_t)(c->train.sent_last - c->train.sent_first);
     c->train.n = 0;
-    if (n < TRAIN_PACKETS || arrived <= 0 || sent < 0)
+    /* Nothing arrives later than it is told, nor before it was sent: a longer way through is a lie. */
+    if (n < TRAIN_PACKETS || arrived <= 0 || sent < 0 || (uint64_t)arrived > now - c->train.sent_first)
         return;
     double in_bps = (double)c->train.bytes * 8e9 / (double)WV_MAX(sent, 1000);
     double out_bps = (double)c->train.bytes * 8e9 / (double)arrived;
@@ -154,7 +157,8 @@ void delta_capacity_trim(struct delta_capacity *c, double change)
 
 double delta_capacity_bps(const struct delta_capacity *c)
 {
+    double trains = c->train_bps * (1 + c->trim), bps = trains;
     if (c->pair_bps > 0)
-        return c->train_bps > 0 ? fmin(c->pair_bps, PAIR_OVER_TRAIN * c->train_bps) : c->pair_bps;
-    return c->train_bps * (1 + c->trim);
+        bps = c->train_bps > 0 ? fmin(c->pair_bps, PAIR_OVER_TRAIN * c->train_bps) : c->pair_bps;
+    return bps > 0 ? fmax(bps, CAPACITY_LEAST) : 0;
 }

@@ -6,9 +6,9 @@
 
 #include <math.h>
 
-/* The base is the lowest of this long to twice this long: a drift of 100 ppm moves it by a millisecond at
+/* The base is the lowest of this long to twice this long: a drift of 200 ppm moves it by a millisecond at
  * most, and a queue that other flows keep up empties at least once in that time. */
-#define BUCKET_NS (5 * WV_NS_PER_S)
+#define BUCKET_NS (3 * WV_NS_PER_S)
 /* A route change shows within this: well inside the 2 s that are promised. */
 #define FLOOR_SPAN_NS (1 * WV_NS_PER_S)
 #define FLOOR_FRAMES  15     /* fewer frames in that time prove nothing */
@@ -65,26 +65,23 @@ struct delta_wait delta_delay_sample(struct delta_delay *d, uint64_t sent, uint6
     return w;
 }
 
-/* Whether the floors of the last FLOOR_SPAN_NS are sharp, raised and unmoved by the rate. */
+/* Whether the floors of the last FLOOR_SPAN_NS are sharp and raised, and did not fall with the rate. */
 static bool floor_is_base(const struct delta_delay *d, uint64_t now, double *ret_floor)
 {
-    unsigned n = WV_MIN(d->n_floor, (unsigned)DELTA_FLOORS), used = 0, on_floor = 0;
+    unsigned n = WV_MIN(d->n_floor, (unsigned)DELTA_FLOORS), used = 0, on_floor = 0, i = 1;
     double lowest = INFINITY, slow = INFINITY, fast = 0;
-    bool whole = false;
-    for (unsigned i = 1; i <= n; i++) {
+    for (; i <= n; i++) {
         unsigned k = (d->n_floor - i) % DELTA_FLOORS;
-        whole = now - d->floor[k].at > FLOOR_SPAN_NS;
-        if (whole)
-            break;
+        fast = fmax(fast, d->floor[k].rate);
+        if (now - d->floor[k].at > FLOOR_SPAN_NS)
+            continue; /* older ones only tell what the rate was before */
         lowest = fmin(lowest, d->floor[k].wait);
         slow = fmin(slow, d->floor[k].rate);
-        fast = fmax(fast, d->floor[k].rate);
         used++;
     }
-    whole |= n == DELTA_FLOORS;
-    if (!whole || used < FLOOR_FRAMES || lowest < FLOOR_RISE_S || fast < FLOOR_SWING * slow)
+    if (used == n || used < FLOOR_FRAMES || lowest < FLOOR_RISE_S || fast < FLOOR_SWING * slow)
         return false;
-    for (unsigned i = 1; i <= used; i++)
+    for (i = 1; i <= used; i++)
         on_floor += d->floor[(d->n_floor - i) % DELTA_FLOORS].wait < lowest + FLOOR_SHARP_S;
     *ret_floor = lowest;
     return on_floor >= FLOOR_SHARE * used;

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* Frames whose lowest wait is remembered for the route-change test. */
-#define DELTA_FLOORS 128
+#define DELTA_FLOORS 256
 
 struct delta_delay {
     int64_t base, bucket[2]; /* raw delays, ns; base is the lower bucket */

@@ -56,7 +56,7 @@
 #define LOSS_PACKETS   30
 #define LOSS_HELPED    0.85 /* of the loss before, at most, after a cut */
 #define LOSS_VAIN      3    /* cuts that did not help */
-#define LOSS_IGNORE_NS (10 * WV_NS_PER_S)
+#define LOSS_IGNORE_NS (20 * WV_NS_PER_S)
 #define CEILING_GROWTH 1.04 /* per window without such loss */
 #define CEILING_LEAST  0.05
 

@@ -21,6 +21,7 @@
  * burst lets a few long reports pass. */
 #define BUDGET_BYTES_PER_S 7000.0
 #define BUDGET_BURST_BYTES 600.0
+#define BUDGET_LOW_BYTES   150.0 /* less than this left: no more reports than the interval asks for */
 /* What counts as exact: deviations from the straight line that the clock's rounding makes. */
 #define EXACT_US 2
 /* Bent runs may deviate further, doubled until the report fits its budget, at last by more than any report is
@@ -28,7 +29,7 @@
 #define TOLERANCE_LAST_US (1 << 17)
 /* Longest report that the budget asks for; below this nothing is made coarser. */
 #define COMFORT_BYTES 64
-/* Longest varint, and the fixed part of a report with its longest varints. */
+/* Longest varint. */
 #define VARINT_BYTES 10
 
 struct arrival {
@@ -43,7 +44,7 @@ struct rift_feedback_writer {
     uint64_t pending_since, last_at; /* first untold arrival (NEVER: none); last report */
     uint64_t newest_us;              /* arrival of the newest packet */
     uint32_t number;
-    double allowance, interval_s; /* bytes; expected time between reports */
+    double allowance; /* bytes that reports may take now */
     bool any, frame_end, ever;
 };
 
@@ -91,9 +92,19 @@ static void extend(struct rift_feedback_writer *w, uint64_t seq)
     w->told_before = WV_MAX(w->told_before, w->first);
 }
 
+/* A clock that was set back must not hold up reports until it has caught up. */
+static void follow_clock(struct rift_feedback_writer *w, uint64_t now)
+{
+    if (w->ever && w->last_at > now)
+        w->last_at = now;
+    if (w->pending_since != RIFT_CC_NEVER && w->pending_since > now)
+        w->pending_since = now;
+}
+
 void rift_feedback_on_packet(struct rift_feedback_writer *w, uint64_t seq, bool last_in_frame, bool ce,
                              uint64_t now)
 {
+    follow_clock(w, now);
     if (seq == UINT64_MAX || (w->any && seq < w->first))
         return;
     if (!w->any || seq >= w->next) {
@@ -114,8 +125,10 @@ uint64_t rift_feedback_timeout(const struct rift_feedback_writer *w)
     if (w->pending_since == RIFT_CC_NEVER)
         return RIFT_CC_NEVER;
     uint64_t due = w->pending_since + INTERVAL_NS;
-    if (w->frame_end)
-        due = w->ever ? WV_MIN(due, w->last_at + DISTANCE_NS) : w->pending_since;
+    if (w->frame_end) {
+        uint64_t distance = w->allowance < BUDGET_LOW_BYTES ? INTERVAL_NS : DISTANCE_NS;
+        due = w->ever ? WV_MIN(due, w->last_at + distance) : w->pending_since;
+    }
     return due;
 }
 
@@ -151,7 +164,7 @@ static uint64_t line_end(const struct rift_feedback_writer *w, uint64_t first, u
 {
     uint64_t good = first, step = 1;
     while (good < limit && step) {
-        uint64_t trial = WV_MIN(limit, good + step);
+        uint64_t trial = good + WV_MIN(step, limit - good);
         if (straight(w, first, trial, tolerance)) {
             good = trial;
             step *= 2;
@@ -239,6 +252,7 @@ static size_t compose(const struct rift_feedback_writer *w, uint8_t *buffer, siz
 
 size_t rift_feedback_write(struct rift_feedback_writer *w, uint8_t *buffer, size_t capacity, uint64_t now)
 {
+    follow_clock(w, now);
     if (rift_feedback_timeout(w) > now)
         return 0;
     capacity = WV_MIN(capacity, (size_t)RIFT_FEEDBACK_MAX_BYTES);
