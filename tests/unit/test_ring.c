@@ -246,6 +246,25 @@ START_TEST(impossible_headers_are_refused)
 }
 END_TEST
 
+/* As a consumer sees it that read `latest` and was then overtaken by the producer: the header is still the
+ * old one, the pixels are not. */
+START_TEST(a_slot_being_written_is_not_taken)
+{
+    static const uint64_t states[] = {0, 2, UINT64_MAX};
+    struct wv_frame_header got;
+    const uint8_t *pixels;
+    struct ring_control *control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, frames, 0);
+    ck_assert_ptr_ne(control, MAP_FAILED);
+    ck_assert_uint_eq(publish(producer, 1), 1);
+    atomic_store(&control->slots[atomic_load(&control->latest) & 0xff].slot.state, states[_i]);
+    ck_assert_int_eq(wv_ring_acquire(consumer, &got, &pixels), WV_RING_BAD);
+    munmap(control, sizeof *control);
+    publish(producer, 2);
+    ck_assert_int_eq(wv_ring_acquire(consumer, &got, &pixels), 0);
+    ck_assert_uint_eq(pixels[0], 2);
+}
+END_TEST
+
 START_TEST(lying_reader_harms_nobody)
 {
     struct ring_reader *page = mmap(NULL, RING_READER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, reader, 0);
@@ -441,6 +460,7 @@ int main(void)
     tcase_add_test(t, other_descriptors_are_refused);
     tcase_add_test(t, successors_go_on);
     tcase_add_loop_test(t, impossible_headers_are_refused, 0, 13);
+    tcase_add_loop_test(t, a_slot_being_written_is_not_taken, 0, 3);
     tcase_add_test(t, lying_reader_harms_nobody);
     tcase_add_test(t, nothing_torn_under_stress);
     tcase_add_test(t, held_stays_announced_beside_bad_ones);
