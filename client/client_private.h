@@ -31,7 +31,9 @@ struct wv_client {
 
     /* The connection. */
     struct wv_link *link;
-    struct wv_loop_source *socket_source, *timer, *prepare;
+    struct wv_loop_source *socket_source, *watch_source, *timer, *prepare;
+    uint64_t roam_at;                 /* look then whether our own address is another one */
+    bool rebound;                     /* a new socket was tried since the host was last heard */
     struct rift_initiator *initiator; /* a handshake is under way */
     struct rift_session *candidate;   /* its session, until the host is heard on it */
     uint32_t initiator_id, candidate_id, session_id;

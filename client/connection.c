@@ -19,6 +19,9 @@
 #define HANDSHAKE_NS      (3 * WV_NS_PER_S)
 #define HANDSHAKE_EACH_NS WV_NS_PER_S          /* when the name has several addresses */
 #define ANNOUNCE_NS       (500 * WV_NS_PER_MS) /* a session without a greeting counts as one after this */
+#define QUIET_NS          (400 * WV_NS_PER_MS) /* more than a keepalive: look whether our address changed */
+#define REBIND_NS         (750 * WV_NS_PER_MS) /* and take a new socket, for a NAT that forgot the old one */
+#define ROAM_AGAIN_NS     (50 * WV_NS_PER_MS)  /* while there is no way to the host */
 #define BATCHES_MAX       16                  /* datagram batches of one wake-up, before pictures are shown */
 #define TIMER_SLACK_NS    (50 * WV_NS_PER_US) /* never spin on a timeout that has passed */
 
@@ -116,7 +119,63 @@ static void attempt_failed(struct wv_client *c, enum wv_client_reason reason, co
     fall_back(c, reason, detail);
 }
 
+/* A connected socket hears one address; what it is called is of no interest to the session. */
+static const uint8_t host_address[RIFT_ADDRESS_BYTES] = {1};
+
 static int on_socket(void *userdata, uint32_t events, uint64_t now);
+
+/* ---- our own address ---- */
+
+/* Takes a new socket when the old one's address is not ours any more; the session goes on from there. */
+static void roam(struct wv_client *c, bool force, uint64_t now)
+{
+    int fd;
+    c->roam_at = UINT64_MAX;
+    if (!c->session || !c->socket_source)
+        return;
+    int r = wv_link_follow(c->link, force, &fd);
+    if (r < 0)
+        c->roam_at = now + ROAM_AGAIN_NS;
+    if (r != WV_LINK_MOVED)
+        return;
+    c->socket_source = wv_loop_remove(c->socket_source);
+    wv_link_drop_old(c->link);
+    if (wv_loop_add_fd(c->loop, fd, EPOLLIN, on_socket, c, &c->socket_source) < 0) {
+        c->reopen = true;
+        return;
+    }
+    rift_session_path_changed(c->session, now);
+}
+
+static int on_network_changed(void *userdata, uint32_t events, uint64_t now)
+{
+    struct wv_client *c = userdata;
+    wv_link_watched(c->link);
+    c->roam_at = now;
+    return 0; /* the prepare hook does what is due */
+}
+
+/* Errors that may mean that this machine is elsewhere now. */
+static bool is_of_our_own_network(int error)
+{
+    return error == -ENETUNREACH || error == -EHOSTUNREACH || error == -EADDRNOTAVAIL || error == -ENETDOWN ||
+           error == -ENODEV || error == -EINVAL;
+}
+
+static void check_roaming(struct wv_client *c, uint64_t now)
+{
+    if (!c->session)
+        return;
+    uint64_t silent = now - WV_MIN(c->last_heard_ns, now);
+    if (silent < QUIET_NS)
+        c->rebound = false;
+    if (now >= c->roam_at)
+        roam(c, false, now);
+    else if (silent >= REBIND_NS && !c->rebound && c->announced) {
+        c->rebound = true;
+        roam(c, true, now);
+    }
+}
 
 static int open_socket(struct wv_client *c)
 {
@@ -125,6 +184,10 @@ static int open_socket(struct wv_client *c)
     if (fd < 0)
         return fd;
     c->reopen = false;
+    /* Without it a change is noticed by errors and by silence. */
+    if (!c->watch_source && wv_link_watch(c->link) >= 0)
+        (void)wv_loop_add_fd(c->loop, wv_link_watch(c->link), EPOLLIN, on_network_changed, c,
+                             &c->watch_source);
     return wv_loop_add_fd(c->loop, fd, EPOLLIN, on_socket, c, &c->socket_source);
 }
 
@@ -262,27 +325,29 @@ static void take_host_key(struct wv_client *c, uint64_t now)
     explicit_bzero(&config, sizeof config);
 }
 
-static void take_data(struct wv_client *c, const uint8_t *datagram, size_t len, uint64_t now)
+static void take_data(struct wv_client *c, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
+                      uint64_t now)
 {
     uint32_t id;
     if (rift_datagram_receiver(datagram, len, &id) < 0)
         return;
     if (c->candidate && id == c->candidate_id) {
-        if (rift_session_receive(c->candidate, datagram, len, now) != 0)
+        if (rift_session_receive_from(c->candidate, host_address, ecn, datagram, len, now) != 0)
             return;
         promote(c, now);
     } else if (!c->session || id != c->session_id ||
-               rift_session_receive(c->session, datagram, len, now) != 0) {
+               rift_session_receive_from(c->session, host_address, ecn, datagram, len, now) != 0) {
         return;
     }
     c->last_heard_ns = now;
 }
 
-static void take_datagram(struct wv_client *c, const uint8_t *datagram, size_t len, uint64_t now)
+static void take_datagram(struct wv_client *c, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
+                          uint64_t now)
 {
     switch (rift_datagram_kind(datagram, len)) {
     case RIFT_DATAGRAM_DATA:
-        take_data(c, datagram, len, now);
+        take_data(c, datagram, len, ecn, now);
         break;
     case RIFT_DATAGRAM_RESPONSE:
     case RIFT_DATAGRAM_COOKIE:
@@ -302,6 +367,9 @@ static void path_error(struct wv_client *c, int error, uint64_t now)
     const char *detail = refused ? "the port is closed" : strerror(-error);
     if (c->initiator) {
         attempt_failed(c, reason, detail, now);
+    } else if (c->session && is_of_our_own_network(error)) {
+        if (c->roam_at == UINT64_MAX)
+            c->roam_at = now;
     } else if (c->session && c->state == WV_CLIENT_CONNECTED && refused) {
         /* The process that held the port is gone; nothing will be heard, so do not wait for the silence. */
         c->lost_ns = now;
@@ -323,8 +391,9 @@ static int on_socket(void *userdata, uint32_t events, uint64_t now)
         }
         for (int i = 0; i < n && !is_final(c); i++) {
             size_t len;
-            const uint8_t *datagram = wv_link_datagram(c->link, i, &len);
-            take_datagram(c, datagram, len, now);
+            enum rift_ecn ecn;
+            const uint8_t *datagram = wv_link_datagram(c->link, i, &len, &ecn);
+            take_datagram(c, datagram, len, ecn, now);
         }
         /* Acknowledgements leave before the pictures are decoded: that takes milliseconds. */
         client_pump(c, now);
@@ -370,6 +439,9 @@ static void arm_timer(struct wv_client *c, uint64_t now)
     if (c->candidate)
         at = WV_MIN(at, rift_session_timeout(c->candidate));
     if (c->session) {
+        at = WV_MIN(at, c->roam_at);
+        if (!c->rebound && c->announced)
+            at = WV_MIN(at, c->last_heard_ns + REBIND_NS);
         at = WV_MIN(at, rift_session_timeout(c->session));
         if (!c->announced)
             at = WV_MIN(at, c->announce_at);
@@ -379,14 +451,21 @@ static void arm_timer(struct wv_client *c, uint64_t now)
     wv_loop_timer_at(c->timer, WV_MAX(at, now + TIMER_SLACK_NS));
 }
 
+/* DSCP EF for input, CS0 for what can wait. */
+static uint8_t tos_of(const struct rift_outgoing *out)
+{
+    return (uint8_t)((out->traffic_class == RIFT_CLASS_INPUT ? 46 << 2 : 0) | out->ecn);
+}
+
 static void send_session(struct wv_client *c, struct rift_session *s, uint64_t now)
 {
     for (;;) {
-        size_t capacity, len;
+        size_t capacity;
+        struct rift_outgoing out;
         uint8_t *room = wv_link_reserve(c->link, &capacity);
-        if (rift_session_send(s, room, capacity, now, &len) != 0)
+        if (rift_session_send_to(s, room, capacity, now, &out) != 0)
             return;
-        wv_link_commit(c->link, len);
+        wv_link_commit(c->link, out.len, tos_of(&out));
     }
 }
 
@@ -397,7 +476,7 @@ static void send_handshake(struct wv_client *c, uint64_t now)
         uint8_t *room = wv_link_reserve(c->link, &capacity);
         int r = rift_initiator_send(c->initiator, room, capacity, now, &len);
         if (r == 0)
-            wv_link_commit(c->link, len);
+            wv_link_commit(c->link, len, 0);
         else if (r == RIFT_HANDSHAKE_PENDING)
             return;
         else
@@ -432,6 +511,7 @@ static bool on_prepare(void *userdata, uint64_t now)
         return false;
     }
     now = wv_now_ns();
+    check_roaming(c, now);
     check_clock(c, now);
     client_pump(c, now);
     drain_events(c, now); /* the session's own timeout speaks here */
@@ -449,6 +529,7 @@ int client_connection_start(struct wv_client *c)
     uint64_t now = wv_now_ns();
     c->backoff_ns = BACKOFF_FIRST_NS;
     c->attempt_at = now;
+    c->roam_at = UINT64_MAX;
     c->second_started = now;
     c->second_at = now + WV_NS_PER_S;
     int r = wv_loop_add_timer(c->loop, on_timer, c, &c->timer);
@@ -480,6 +561,7 @@ void client_connection_stop(struct wv_client *c)
     drop_handshake(c);
     drop_session(c, wv_now_ns());
     c->socket_source = wv_loop_remove(c->socket_source);
+    c->watch_source = wv_loop_remove(c->watch_source);
     c->timer = wv_loop_remove(c->timer);
     c->prepare = wv_loop_remove(c->prepare);
 }

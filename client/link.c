@@ -5,32 +5,52 @@
 #include "rift/core/session.h"
 
 #include <errno.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
+#include <netinet/udp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #define ADDRESSES_MAX      8
 #define RECEIVE_BUFFER     (4 << 20)
-#define DSCP_EF_TOS        0xb8 /* expedited forwarding: what we send is input and feedback */
 #define ADDRESS_TEXT_BYTES 320
+#define MESSAGE_BYTES      65536 /* what the kernel joins at most (UDP_GRO) */
+#define SEGMENTS_MAX       64    /* of one message */
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+/* One datagram of the last batch. */
+struct segment {
+    uint8_t *data;
+    size_t len;
+    enum rift_ecn ecn;
+};
 
 struct wv_link {
     char *host;
     uint16_t port;
     struct sockaddr_storage addresses[ADDRESSES_MAX];
     socklen_t lengths[ADDRESSES_MAX];
-    size_t n_addresses, next;
-    int fd;
+    size_t n_addresses, next, current;
+    int fd, old_fd, watch_fd;
+    bool marks; /* until the kernel refuses them */
     char text[ADDRESS_TEXT_BYTES];
 
     struct mmsghdr in[WV_LINK_BATCH], out[WV_LINK_BATCH];
     struct iovec in_iov[WV_LINK_BATCH], out_iov[WV_LINK_BATCH];
     unsigned n_out;
-    uint8_t in_data[WV_LINK_BATCH][WV_LINK_DATAGRAM_BYTES];
-    uint8_t out_data[WV_LINK_BATCH][RIFT_MTU_BYTES];
+    union {
+        char bytes[2 * CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } in_control[WV_LINK_BATCH], out_control[WV_LINK_BATCH];
+    struct segment segments[WV_LINK_BATCH * SEGMENTS_MAX];
+    uint8_t in_data[WV_LINK_BATCH][MESSAGE_BYTES]; /* touched only as far as something came */
+    uint8_t out_data[WV_LINK_BATCH][RIFT_MTU_MAX_BYTES];
 };
 
 int wv_link_new(struct wv_link **ret, const char *host, uint16_t port)
@@ -41,12 +61,13 @@ int wv_link_new(struct wv_link **ret, const char *host, uint16_t port)
         return -ENOMEM;
     }
     l->port = port;
-    l->fd = -1;
+    l->fd = l->old_fd = l->watch_fd = -1;
     snprintf(l->text, sizeof l->text, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
     for (int i = 0; i < WV_LINK_BATCH; i++) {
         l->in_iov[i] = (struct iovec){l->in_data[i], sizeof l->in_data[i]};
         l->in[i].msg_hdr.msg_iov = &l->in_iov[i];
         l->in[i].msg_hdr.msg_iovlen = 1;
+        l->in[i].msg_hdr.msg_control = l->in_control[i].bytes;
         l->out_iov[i] = (struct iovec){l->out_data[i], 0};
         l->out[i].msg_hdr.msg_iov = &l->out_iov[i];
         l->out[i].msg_hdr.msg_iovlen = 1;
@@ -59,6 +80,8 @@ struct wv_link *wv_link_free(struct wv_link *l)
 {
     if (l) {
         wv_close(l->fd);
+        wv_close(l->old_fd);
+        wv_close(l->watch_fd);
         free(l->host);
         free(l);
     }
@@ -95,7 +118,40 @@ static void describe(struct wv_link *l, const struct sockaddr_storage *address, 
 void wv_link_close(struct wv_link *l)
 {
     l->fd = wv_close(l->fd);
+    l->old_fd = wv_close(l->old_fd);
     l->n_out = 0;
+}
+
+/* Wishes, all of them: what the kernel has not it refuses. */
+static void set_options(int fd, bool v4)
+{
+    int size = RECEIVE_BUFFER, on = 1, probe = v4 ? IP_PMTUDISC_PROBE : IPV6_PMTUDISC_PROBE;
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    (void)setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
+    /* Never fragmented: the session finds out by itself what the path carries. */
+    if (v4) {
+        (void)setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &probe, sizeof probe);
+        (void)setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof on);
+    } else {
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &probe, sizeof probe);
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof on);
+    }
+}
+
+/* A socket to address I. Returns the descriptor or a negative errno. */
+static int open_socket(const struct wv_link *l, size_t i)
+{
+    const struct sockaddr_storage *a = &l->addresses[i];
+    int fd = socket(a->ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    set_options(fd, a->ss_family == AF_INET);
+    if (connect(fd, (const struct sockaddr *)a, l->lengths[i]) < 0) {
+        int r = -errno;
+        wv_close(fd);
+        return r;
+    }
+    return fd;
 }
 
 int wv_link_open_next(struct wv_link *l)
@@ -103,25 +159,76 @@ int wv_link_open_next(struct wv_link *l)
     wv_link_close(l);
     if (l->n_addresses == 0)
         return -ENOENT;
-    size_t i = l->next++ % l->n_addresses;
-    const struct sockaddr_storage *a = &l->addresses[i];
-    int fd = socket(a->ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    int size = RECEIVE_BUFFER, tos = DSCP_EF_TOS;
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size); /* best effort, as is the marking */
-    if (a->ss_family == AF_INET)
-        setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof tos);
-    else
-        setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos);
-    describe(l, a, l->lengths[i]);
-    if (connect(fd, (const struct sockaddr *)a, l->lengths[i]) < 0) {
-        int r = -errno;
-        wv_close(fd);
-        return r;
-    }
-    l->fd = fd;
+    l->current = l->next++ % l->n_addresses;
+    describe(l, &l->addresses[l->current], l->lengths[l->current]);
+    l->marks = true;
+    l->fd = open_socket(l, l->current);
+    int r = l->fd;
+    l->fd = WV_MAX(l->fd, -1);
+    return r;
+}
+
+/* ---- this machine's own address ---- */
+
+int wv_link_watch(struct wv_link *l)
+{
+    struct sockaddr_nl name = {.nl_family = AF_NETLINK,
+                               .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE |
+                                            RTMGRP_IPV6_ROUTE};
+    if (l->watch_fd >= 0)
+        return l->watch_fd;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&name, sizeof name) < 0)
+        fd = wv_close(fd);
+    l->watch_fd = fd;
     return fd;
+}
+
+void wv_link_watched(struct wv_link *l)
+{
+    uint8_t notice[4096]; /* only that something changed is of interest; ENOBUFS says so too */
+    for (int i = 0; i < 64; i++)
+        if (recv(l->watch_fd, notice, sizeof notice, MSG_DONTWAIT) < 0 && errno != ENOBUFS)
+            return;
+}
+
+/* The local address of FD, without its port. */
+static bool own_address(int fd, uint8_t ret[16])
+{
+    struct sockaddr_storage name;
+    socklen_t len = sizeof name;
+    memset(ret, 0, 16);
+    if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
+        return false;
+    if (name.ss_family == AF_INET)
+        memcpy(ret, &((struct sockaddr_in *)&name)->sin_addr, 4);
+    else
+        memcpy(ret, &((struct sockaddr_in6 *)&name)->sin6_addr, 16);
+    return true;
+}
+
+int wv_link_follow(struct wv_link *l, bool force, int *ret_fd)
+{
+    uint8_t before[16], now[16];
+    if (l->fd < 0)
+        return 0;
+    int fd = open_socket(l, l->current);
+    if (fd < 0)
+        return fd;
+    if (!force && own_address(l->fd, before) && own_address(fd, now) && !memcmp(before, now, sizeof now)) {
+        wv_close(fd);
+        return 0;
+    }
+    wv_close(l->old_fd);
+    l->old_fd = l->fd;
+    l->fd = *ret_fd = fd;
+    l->marks = true;
+    return WV_LINK_MOVED;
+}
+
+void wv_link_drop_old(struct wv_link *l)
+{
+    l->old_fd = wv_close(l->old_fd);
 }
 
 size_t wv_link_n_addresses(const struct wv_link *l)
@@ -134,21 +241,58 @@ const char *wv_link_text(const struct wv_link *l)
     return l->text;
 }
 
+/* ---- in ---- */
+
+/* What the kernel says about a message: its ECN bits, and the size of the datagrams that it was joined of. */
+static void read_control(struct msghdr *h, enum rift_ecn *ret_ecn, size_t *ret_segment)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+        int value = 0;
+        if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS && c->cmsg_len >= CMSG_LEN(1))
+            *ret_ecn = (enum rift_ecn)(*CMSG_DATA(c) & 3);
+        if (c->cmsg_len < CMSG_LEN(sizeof value))
+            continue;
+        memcpy(&value, CMSG_DATA(c), sizeof value);
+        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS)
+            *ret_ecn = (enum rift_ecn)(value & 3);
+        else if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO && value > 0)
+            *ret_segment = (size_t)value;
+    }
+}
+
+/* Takes message I apart. Returns the new number of datagrams. */
+static int split(struct wv_link *l, int i, int n)
+{
+    enum rift_ecn ecn = RIFT_ECN_NONE;
+    size_t len = l->in[i].msg_len, segment = len;
+    read_control(&l->in[i].msg_hdr, &ecn, &segment);
+    for (size_t at = 0; at < len && n < (int)WV_ARRAY_SIZE(l->segments); at += segment)
+        l->segments[n++] = (struct segment){l->in_data[i] + at, WV_MIN(segment, len - at), ecn};
+    return n;
+}
+
 int wv_link_receive(struct wv_link *l)
 {
     if (l->fd < 0)
         return 0;
-    int n = recvmmsg(l->fd, l->in, WV_LINK_BATCH, MSG_DONTWAIT, NULL);
-    if (n >= 0)
-        return n;
-    return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    for (int i = 0; i < WV_LINK_BATCH; i++)
+        l->in[i].msg_hdr.msg_controllen = sizeof l->in_control[i].bytes;
+    int messages = recvmmsg(l->fd, l->in, WV_LINK_BATCH, MSG_DONTWAIT, NULL), n = 0;
+    if (messages < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    for (int i = 0; i < messages; i++)
+        n = split(l, i, n);
+    return n;
 }
 
-uint8_t *wv_link_datagram(struct wv_link *l, int i, size_t *ret_len)
+uint8_t *wv_link_datagram(struct wv_link *l, int i, size_t *ret_len, enum rift_ecn *ret_ecn)
 {
-    *ret_len = l->in[i].msg_len;
-    return l->in_data[i];
+    *ret_len = l->segments[i].len;
+    *ret_ecn = l->segments[i].ecn;
+    return l->segments[i].data;
 }
+
+/* ---- out ---- */
 
 uint8_t *wv_link_reserve(struct wv_link *l, size_t *ret_capacity)
 {
@@ -158,9 +302,37 @@ uint8_t *wv_link_reserve(struct wv_link *l, size_t *ret_capacity)
     return l->out_data[l->n_out];
 }
 
-void wv_link_commit(struct wv_link *l, size_t len)
+void wv_link_commit(struct wv_link *l, size_t len, uint8_t tos)
 {
-    l->out_iov[l->n_out++].iov_len = len;
+    unsigned i = l->n_out++;
+    struct msghdr *h = &l->out[i].msg_hdr;
+    l->out_iov[i].iov_len = len;
+    h->msg_control = NULL;
+    h->msg_controllen = 0;
+    if (!tos || !l->marks || l->fd < 0)
+        return;
+    bool v4 = l->addresses[l->current].ss_family == AF_INET;
+    int value = tos;
+    h->msg_control = l->out_control[i].bytes;
+    h->msg_controllen = CMSG_SPACE(sizeof value);
+    memset(l->out_control[i].bytes, 0, sizeof l->out_control[i].bytes);
+    struct cmsghdr *c = CMSG_FIRSTHDR(h);
+    c->cmsg_level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+    c->cmsg_type = v4 ? IP_TOS : IPV6_TCLASS;
+    c->cmsg_len = CMSG_LEN(sizeof value);
+    memcpy(CMSG_DATA(c), &value, sizeof value);
+}
+
+/* Datagram I was refused with ERROR. Returns whether it may be tried again as it is now. */
+static bool make_humbler(struct wv_link *l, unsigned i, int error)
+{
+    struct msghdr *h = &l->out[i].msg_hdr;
+    if (!h->msg_controllen || (error != EINVAL && error != EPERM && error != ENOPROTOOPT))
+        return false;
+    l->marks = false; /* until the next socket */
+    h->msg_control = NULL;
+    h->msg_controllen = 0;
+    return true;
 }
 
 int wv_link_flush(struct wv_link *l)
@@ -173,8 +345,12 @@ int wv_link_flush(struct wv_link *l)
             sent += (unsigned)n;
             continue;
         }
-        if (errno == EINTR)
+        if (errno == EINTR || make_humbler(l, sent, errno))
             continue;
+        if (errno == EMSGSIZE) { /* a probe that is larger than our own interface takes */
+            sent++;
+            continue;
+        }
         /* A refusal belongs to an earlier datagram: this one was not sent yet, but one error is one answer.
          */
         r = errno == EAGAIN || errno == ENOBUFS ? 0 : -errno;

@@ -1,12 +1,14 @@
-/* The client's UDP socket: name to addresses, one connected socket, datagrams in and out in batches. Knows
- * nothing of what the datagrams mean. */
+/* The client's UDP socket: name to addresses, one connected socket, datagrams in and out in batches, and a
+ * new socket when this machine's own address changes. Knows nothing of what the datagrams mean. */
 #pragma once
 
+#include "rift/core/session.h"
+
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define WV_LINK_BATCH          32
-#define WV_LINK_DATAGRAM_BYTES 2048 /* larger ones are cut, and then refused by whoever reads them */
+#define WV_LINK_BATCH 32
 
 struct wv_link;
 
@@ -26,16 +28,31 @@ size_t wv_link_n_addresses(const struct wv_link *l);
 /* "192.0.2.1:4820" of the open socket; the name before. */
 const char *wv_link_text(const struct wv_link *l);
 
-/* Takes up to WV_LINK_BATCH datagrams. Returns their number (0: none wait) or a negative errno of the path,
- * as -ECONNREFUSED: nobody listens there. */
+enum { WV_LINK_MOVED = 1 };
+
+/* A descriptor that becomes readable when this machine's addresses or routes may have changed, -1: there is
+ * none. Owned by the link. */
+int wv_link_watch(struct wv_link *l);
+/* Reads what made it readable. */
+void wv_link_watched(struct wv_link *l);
+/* Takes a new socket to the same host when the kernel would now send from another address than the socket
+ * does, or in any case (FORCE). Returns 0, WV_LINK_MOVED with RET_FD (owned by the link; the old descriptor
+ * is still open: take it out of the loop and call wv_link_drop_old()), or a negative errno: no way there now.
+ */
+int wv_link_follow(struct wv_link *l, bool force, int *ret_fd);
+void wv_link_drop_old(struct wv_link *l);
+
+/* Takes datagrams, WV_LINK_BATCH or more when so many wait. Returns their number (0: none wait) or a negative
+ * errno of the path, as -ECONNREFUSED: nobody listens there. */
 int wv_link_receive(struct wv_link *l);
 /* Datagram I of the last batch; valid until the next wv_link_receive(). Writable: it is decrypted in place.
  */
-uint8_t *wv_link_datagram(struct wv_link *l, int i, size_t *ret_len);
+uint8_t *wv_link_datagram(struct wv_link *l, int i, size_t *ret_len, enum rift_ecn *ret_ecn);
 
-/* Room for the next datagram to send (RIFT_MTU_BYTES at least), and its end: it leaves with the batch. */
+/* Room for the next datagram to send (RIFT_MTU_MAX_BYTES), and its end: it leaves with the batch, with TOS in
+ * the header of IP where the kernel takes it. */
 uint8_t *wv_link_reserve(struct wv_link *l, size_t *ret_capacity);
-void wv_link_commit(struct wv_link *l, size_t len);
+void wv_link_commit(struct wv_link *l, size_t len, uint8_t tos);
 /* Hands all committed datagrams to the kernel. Returns 0 or a negative errno of the path; what the kernel
  * does not take is dropped, as on any network. */
 int wv_link_flush(struct wv_link *l);
