@@ -208,7 +208,12 @@ int rift_session_send_frame(struct rift_session *s, const struct rift_frame_meta
 
 uint64_t rift_session_target_bps(struct rift_session *s, uint64_t now)
 {
-    return s->rate.ops ? s->rate.ops->target_bps(s->rate.cc, now) : 0;
+    if (!s->rate.ops)
+        return 0;
+    /* The controller counts packets; what an encoder makes is what is in the fragments. */
+    uint64_t datagram = s->mtu.current, headers = RIFT_SEAL_BYTES + RIFT_FRAGMENT_HEAD;
+    return s->rate.ops->target_bps(s->rate.cc, now) * (datagram - headers) /
+           (datagram + RIFT_RATE_HEADER_BYTES);
 }
 
 bool rift_session_frame_wanted(const struct rift_session *s, uint64_t now)

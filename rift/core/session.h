@@ -294,8 +294,8 @@ int rift_session_export(struct rift_session *s, uint8_t *buffer, size_t capacity
 int rift_session_import(struct rift_session **ret_session, const struct rift_session_config *config,
                         const uint8_t *state, size_t len, uint64_t now);
 
-/* Host: the rate in bit/s that the encoder's next frame should fit, to be asked once for each frame, before
- * it is encoded; 0 without a controller. */
+/* Host: the rate in bit/s, of access units without headers, that the encoder's next frame should fit, to be
+ * asked once for each frame, before it is encoded; 0 without a controller. */
 uint64_t rift_session_target_bps(struct rift_session *s, uint64_t now);
 
 /* Host: false when so much waits unsent that the next picture had better not be encoded at all. */

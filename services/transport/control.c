@@ -63,6 +63,25 @@ static int send_shape(struct wv_transport *t, struct session *s, uint64_t now)
     return send_control(t, s, &message, now);
 }
 
+/* In pixels of the coded picture, which may be smaller than the captured one. */
+static void send_cursor(struct wv_transport *t, struct session *s, uint64_t now)
+{
+    const struct media *m = &t->media;
+    struct rift_cursor c = t->cursor.position;
+    if (m->source_width && m->source_height) {
+        c.x = (uint16_t)((uint32_t)c.x * m->width / m->source_width);
+        c.y = (uint16_t)((uint32_t)c.y * m->height / m->source_height);
+    }
+    rift_session_send_cursor(s->rift, &c, now);
+}
+
+void control_cursor_all(struct wv_transport *t, uint64_t now)
+{
+    for (size_t i = 0; t->cursor.known && i < t->top; i++)
+        if (session_is_live(&t->slots[i]))
+            send_cursor(t, &t->slots[i], now);
+}
+
 void control_pump(struct wv_transport *t, struct session *s, uint64_t now)
 {
     if (!session_is_live(s) || now < s->control_retry_at)
@@ -75,7 +94,7 @@ void control_pump(struct wv_transport *t, struct session *s, uint64_t now)
         if (send_shape(t, s, now) != RIFT_SESSION_FULL) {
             s->shape_version = t->cursor.version;
             if (t->cursor.known)
-                rift_session_send_cursor(s->rift, &t->cursor.position, now);
+                send_cursor(t, s, now);
         }
     }
     if (s->hello_due || s->shape_version != t->cursor.version)
@@ -134,9 +153,7 @@ int on_cursor_moved(void *userdata, const ProtobufCMessage *base, uint64_t now)
     t->cursor.known = true;
     t->cursor.position = (struct rift_cursor){
         .x = clamp_16(m->x), .y = clamp_16(m->y), .visible = m->visible, .shape_id = m->shape_id};
-    for (size_t i = 0; i < t->top; i++)
-        if (session_is_live(&t->slots[i]))
-            rift_session_send_cursor(t->slots[i].rift, &t->cursor.position, now);
+    control_cursor_all(t, now);
     if (t->n_live) {
         control_want_shape(t, now);
         transport_pump(t, now);

@@ -5,6 +5,7 @@
 #include "lib/ipc/session_page.h"
 #include "rift/core/handshake.h"
 #include "services/transport/input_relay.h"
+#include "services/transport/ladder.h"
 #include "services/transport/metrics.h"
 #include "services/transport/peer_messages.h"
 #include "services/transport/session_vault.h"
@@ -44,12 +45,22 @@ struct session {
     uint64_t input_events;
     struct wv_client_report report;
     struct rift_session_stats seen; /* already counted in the metrics */
+    struct rift_session_rate_stats rate_seen;
 
     uint64_t frame_popped_ns, frame_first_ns; /* of the frame that is on its way out; 0: none */
     uint64_t frames_done;
 };
 
+/* What the encoder is to do, and what it was told. */
+struct media_rate {
+    struct wv_ladder ladder;
+    uint64_t target_bps, told_bps, told_ns;
+    bool hold, told_hold;
+    bool news; /* a change that is worth a message */
+};
+
 struct media {
+    struct media_rate rate;
     struct wv_au_consumer *ring;
     bool more; /* the ring was left before it was empty */
     uint64_t last_au_ns;
@@ -59,6 +70,7 @@ struct media {
     uint64_t keyframe_asked_ns;                /* 0: not asked since the last keyframe */
     uint64_t keyframe_wanted_ns;               /* since when somebody needs one; 0: nobody */
     uint16_t width, height;                    /* of the last picture, 0: none yet */
+    uint16_t source_width, source_height;      /* as it was captured */
     const char *notice;                        /* why there is no picture; "" */
 };
 
@@ -139,6 +151,18 @@ void sessions_reap(struct wv_transport *t, uint64_t now);
 void session_count(struct wv_transport *t, struct session *s);
 void sessions_publish(struct wv_transport *t);
 
+/* ---- media_rate.c ---- */
+void rate_init(struct wv_transport *t);
+/* A frame is about to be given to the sessions: do any want it? It was: what of the next one? */
+void rate_before_frame(struct wv_transport *t, uint64_t now);
+void rate_after_frame(struct wv_transport *t, uint64_t now);
+/* Tells the encoder what changed. */
+void rate_pump(struct wv_transport *t, uint64_t now);
+/* For the metrics. */
+void rate_publish(struct wv_transport *t);
+struct wv_ladder_choice rate_choice(const struct wv_transport *t);
+bool rate_wants_frame(const struct session *s, uint64_t now);
+
 /* ---- keep.c ---- */
 /* Maps the vault, when there is one. */
 int keep_open(struct wv_transport *t, uint64_t now);
@@ -170,6 +194,7 @@ void media_viewers_changed(struct wv_transport *t, uint64_t now);
 /* Somebody acts: stages that came back unnoticed are told their targets now. */
 void media_stir(struct wv_transport *t, uint64_t now);
 void media_pump(struct wv_transport *t, uint64_t now);
+void media_tell_encoder(struct wv_transport *t, uint64_t now);
 uint64_t media_timeout(const struct wv_transport *t);
 /* Why there is no picture; "" when there is one. */
 void media_judge(struct wv_transport *t, uint64_t now);
@@ -188,6 +213,8 @@ void control_take(struct wv_transport *t, struct session *s, const uint8_t *data
 /* Sends S what it doesn't know yet. */
 void control_pump(struct wv_transport *t, struct session *s, uint64_t now);
 void control_tell_all(struct wv_transport *t);
+/* The picture has another size: so has the way of the cursor over it. */
+void control_cursor_all(struct wv_transport *t, uint64_t now);
 void control_want_shape(struct wv_transport *t, uint64_t now);
 int on_cursor_moved(void *userdata, const ProtobufCMessage *message, uint64_t now);
 int on_cursor_shape(void *userdata, const ProtobufCMessage *message, uint64_t now);

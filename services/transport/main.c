@@ -3,6 +3,7 @@
 #include "lib/base/log.h"
 #include "lib/base/util.h"
 #include "lib/stage/stage.h"
+#include "rift/core/delta.h"
 #include "services/transport/metrics.h"
 #include "services/transport/transport.h"
 
@@ -11,11 +12,19 @@
 #include <unistd.h>
 
 static const struct wv_config_entry config[] = {
-    {"bitrate_kbps", WV_CONFIG_INT, "8000", 100, 1000000, NULL, "Bitrate of the video in kbit/s."},
+    {"congestion", WV_CONFIG_CHOICE, "delta", 0, 0, "delta|fixed",
+     "How the bitrate is chosen: delta follows what the path carries, fixed is always bitrate_kbps."},
+    {"mode", WV_CONFIG_CHOICE, "latency", 0, 0, "latency|throughput",
+     "What delta prefers: the shortest queues, or a few points more of the path."},
+    {"bitrate_kbps", WV_CONFIG_INT, "20000", 100, 1000000, NULL, "Highest bitrate of the video in kbit/s."},
+    {"min_bitrate_kbps", WV_CONFIG_INT, "500", 64, 1000000, NULL,
+     "Bitrate in kbit/s that is sent even where the path seems to carry less."},
+    {"start_bitrate_kbps", WV_CONFIG_INT, "8000", 100, 1000000, NULL,
+     "Bitrate in kbit/s to begin with, before the path is known."},
     {"max_fps", WV_CONFIG_INT, "60", 1, 240, NULL, "Pictures a second at most."},
     {"max_sessions", WV_CONFIG_INT, "8", 1, WV_TRANSPORT_MAX_SESSIONS, NULL, "Clients at once at most."},
     {"pacing_kbps", WV_CONFIG_INT, "100000", 1000, 10000000, NULL,
-     "Rate in kbit/s at which the datagrams of a frame leave, for each client."},
+     "Rate in kbit/s at which the datagrams of a frame leave, for each client; with delta: at most."},
     {"burst_bytes", WV_CONFIG_INT, "65536", 2400, 4194304, NULL,
      "Bytes that may leave at once after a pause, for each client."},
     {"host_name", WV_CONFIG_STRING, "", 0, 0, NULL, "Name that clients show for this host; empty: its own."},
@@ -36,6 +45,12 @@ static void drained(void *userdata)
     wv_stage_drained(userdata);
 }
 
+static uint32_t at_most_bitrate(struct wv_config *c, const char *key)
+{
+    int64_t kbps = wv_config_int(c, key), most = wv_config_int(c, "bitrate_kbps");
+    return (uint32_t)WV_MIN(kbps, most) * 1000u;
+}
+
 static int open_stage(struct wv_stage *stage, void **ret_context)
 {
     struct wv_config *c = wv_stage_config(stage);
@@ -53,6 +68,10 @@ static int open_stage(struct wv_stage *stage, void **ret_context)
         .session_vault_fd = wv_stage_fd(stage, "session-vault"),
         .host_name = *configured ? configured : name,
         .bitrate_bps = (uint32_t)wv_config_int(c, "bitrate_kbps") * 1000u,
+        .congestion = strcmp(wv_config_string(c, "congestion"), "delta") == 0 ? &rift_delta : NULL,
+        .mode = strcmp(wv_config_string(c, "mode"), "latency") == 0 ? RIFT_CC_LATENCY : RIFT_CC_THROUGHPUT,
+        .min_bps = at_most_bitrate(c, "min_bitrate_kbps"),
+        .start_bps = at_most_bitrate(c, "start_bitrate_kbps"),
         .max_fps = (uint32_t)wv_config_int(c, "max_fps"),
         .max_sessions = (uint32_t)wv_config_int(c, "max_sessions"),
         .pacing_bps = (uint64_t)wv_config_int(c, "pacing_kbps") * 1000,

@@ -36,18 +36,36 @@ static bool is_probing(const struct media *m, uint64_t since, uint64_t now)
     return since && now - since < PROBING_NS;
 }
 
+static uint32_t viewers_now(const struct wv_transport *t)
+{
+    return t->draining ? 0 : (uint32_t)t->n_live;
+}
+
+void media_tell_encoder(struct wv_transport *t, uint64_t now)
+{
+    struct media_rate *r = &t->media.rate;
+    struct wv_ladder_choice choice = rate_choice(t);
+    Wavry__Bus__EncoderTarget target = WAVRY__BUS__ENCODER_TARGET__INIT;
+    target.bitrate_bps = (uint32_t)WV_MIN(r->target_bps, (uint64_t)UINT32_MAX);
+    target.max_fps = choice.max_fps;
+    target.viewers = viewers_now(t);
+    target.hold = r->hold;
+    target.scale = choice.scale;
+    note_link(&t->media.encoder_away_ns, wv_bus_send(t->links.encoder, &target.base), now);
+    r->told_bps = r->target_bps;
+    r->told_hold = r->hold;
+    r->told_ns = now;
+    r->news = false;
+}
+
 static void send_targets(struct wv_transport *t, uint64_t now)
 {
     struct media *m = &t->media;
-    uint32_t viewers = t->draining ? 0 : (uint32_t)t->n_live;
-    Wavry__Bus__EncoderTarget encoder = WAVRY__BUS__ENCODER_TARGET__INIT;
-    encoder.bitrate_bps = t->setup.bitrate_bps;
-    encoder.max_fps = t->setup.max_fps;
-    encoder.viewers = viewers;
+    uint32_t viewers = viewers_now(t);
+    media_tell_encoder(t, now);
     Wavry__Bus__CaptureTarget capture = WAVRY__BUS__CAPTURE_TARGET__INIT;
-    capture.max_fps = t->setup.max_fps;
+    capture.max_fps = rate_choice(t).max_fps;
     capture.viewers = viewers;
-    note_link(&m->encoder_away_ns, wv_bus_send(t->links.encoder, &encoder.base), now);
     note_link(&m->capture_away_ns, wv_bus_send(t->links.capture, &capture.base), now);
     m->targets_sent_ns = now;
 
@@ -68,8 +86,10 @@ void media_viewers_changed(struct wv_transport *t, uint64_t now)
 {
     t->media.farewells = FAREWELLS;
     t->media.targets_at = now;
-    if (t->n_live == 0)
-        t->media.keyframe_wanted_ns = 0;
+    if (t->n_live > 0)
+        return;
+    t->media.keyframe_wanted_ns = 0;
+    rate_init(t); /* what was learned was of another client's path */
 }
 
 void media_stir(struct wv_transport *t, uint64_t now)
@@ -80,10 +100,12 @@ void media_stir(struct wv_transport *t, uint64_t now)
 
 /* ---- keyframes ---- */
 
-static bool anybody_needs_keyframe(const struct wv_transport *t)
+/* A client whose way is full could not take one yet. */
+static bool anybody_needs_keyframe(const struct wv_transport *t, uint64_t now)
 {
     for (size_t i = 0; i < t->top; i++)
-        if (session_is_live(&t->slots[i]) && t->slots[i].needs_keyframe)
+        if (session_is_live(&t->slots[i]) && t->slots[i].needs_keyframe &&
+            rate_wants_frame(&t->slots[i], now))
             return true;
     return false;
 }
@@ -99,7 +121,7 @@ void media_keyframe(struct wv_transport *t, struct session *s, uint64_t now)
 static void ask_for_keyframe(struct wv_transport *t, uint64_t now)
 {
     struct media *m = &t->media;
-    if (!anybody_needs_keyframe(t)) {
+    if (!anybody_needs_keyframe(t, now)) {
         m->keyframe_wanted_ns = m->keyframe_asked_ns = 0;
         return;
     }
@@ -120,6 +142,7 @@ void media_pump(struct wv_transport *t, uint64_t now)
     if (now >= t->media.targets_at)
         send_targets(t, now);
     ask_for_keyframe(t, now);
+    rate_pump(t, now);
 }
 
 uint64_t media_timeout(const struct wv_transport *t)
@@ -136,6 +159,10 @@ uint64_t media_timeout(const struct wv_transport *t)
 static void send_to(struct wv_transport *t, struct session *s, const struct wv_au_header *h,
                     struct rift_frame_meta *meta, const uint8_t *data, uint64_t now)
 {
+    /* Its way is full and others take this one: it goes on with a keyframe later. When nobody takes it, it
+     * was on its way before the encoder knew, and is kept. */
+    if (!t->media.rate.hold && !h->keyframe && !rate_wants_frame(s, now))
+        s->needs_keyframe = true;
     if (s->needs_keyframe && !h->keyframe) {
         wv_metric_add(t->metrics, WV_T_FRAMES_SKIPPED, 1);
         return;
@@ -173,16 +200,24 @@ static void send_au(struct wv_transport *t, const struct wv_au_header *h, const 
     uint64_t regular = WV_MAX(m->targets_sent_ns + TARGETS_NS, now);
     if (t->n_live && !m->encoder_away_ns && !m->capture_away_ns)
         m->targets_at = WV_MIN(now + PROBE_NS, regular);
-    if (h->width != m->width || h->height != m->height) {
+    uint16_t source_width = h->source_width ? h->source_width : h->width;
+    uint16_t source_height = h->source_height ? h->source_height : h->height;
+    if (h->width != m->width || h->height != m->height || source_width != m->source_width ||
+        source_height != m->source_height) {
         m->width = h->width;
         m->height = h->height;
+        m->source_width = source_width;
+        m->source_height = source_height;
         control_tell_all(t);
+        control_cursor_all(t, now);
     }
     if (now > h->publish_ns)
         wv_metric_record(t->metrics, WV_T_AU_WAIT_US, (now - h->publish_ns) / WV_NS_PER_US);
+    rate_before_frame(t, now);
     for (size_t i = 0; i < t->top; i++)
         if (session_is_live(&t->slots[i]))
             send_to(t, &t->slots[i], h, &meta, data, now);
+    rate_after_frame(t, now);
 }
 
 static void ring_went_bad(struct wv_transport *t)

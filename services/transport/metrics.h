@@ -6,6 +6,12 @@
 enum wv_transport_metric {
     WV_T_SESSIONS,
     WV_T_BITRATE,
+    WV_T_TARGET,
+    WV_T_CAPACITY,
+    WV_T_QUEUE,
+    WV_T_HOLDING,
+    WV_T_REPORTS,
+    WV_T_PADDING,
     WV_T_PACKETS_SENT,
     WV_T_BYTES_SENT,
     WV_T_PACKETS_RECEIVED,

@@ -50,6 +50,12 @@ void session_configure(const struct wv_transport *t, struct rift_session_config 
     config->pacing_bps = t->setup.pacing_bps;
     config->pacing_burst_bytes = t->setup.burst_bytes;
     config->ecn = RIFT_ECN_ECT1;
+    config->congestion = t->setup.congestion;
+    config->mode = t->setup.mode;
+    config->min_bps = t->setup.min_bps;
+    config->max_bps = WV_MAX(t->setup.pacing_bps, (uint64_t)t->setup.bitrate_bps);
+    config->start_bps = t->setup.start_bps;
+    config->fps = t->setup.max_fps;
 }
 
 void session_enter(struct wv_transport *t)

@@ -121,6 +121,7 @@ static void tick(struct wv_transport *t, uint64_t now)
     t->bytes_at_tick = bytes;
     t->last_tick = now;
     media_judge(t, now);
+    rate_publish(t);
     sessions_publish(t);
     t->next_tick = t->n_live ? now + TICK_NS : NEVER;
     if (!t->n_live) {
@@ -236,6 +237,7 @@ void transport_pump(struct wv_transport *t, uint64_t now)
     input_pump(t, now);
     media_pump(t, now);
     send_all(t, now);
+    rate_pump(t, now);  /* what has left makes room for the next picture */
     all_events(t, now); /* sending is where a session notices that its client is gone */
     sessions_reap(t, now);
     count_all(t);
@@ -298,6 +300,7 @@ int wv_transport_new(struct wv_transport **ret, const struct wv_transport_setup 
     t->metrics = setup->metrics;
     t->next_tick = t->keep_at = NEVER;
     t->media.notice = "";
+    rate_init(t);
     snprintf(t->host_name, sizeof t->host_name, "%s", setup->host_name);
     int r = open_parts(t, ret_why);
     if (r < 0) {

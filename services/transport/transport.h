@@ -5,6 +5,7 @@
 #include "lib/ipc/bus.h"
 #include "lib/ipc/loop.h"
 #include "lib/ipc/metrics.h"
+#include "rift/core/cc.h"
 
 #define WV_TRANSPORT_RULES        7
 #define WV_TRANSPORT_MAX_SESSIONS 32
@@ -18,9 +19,13 @@ struct wv_transport_setup {
         session_page_fd,   /* stay the caller's; the page may be -1 */
         session_vault_fd;  /* -1: sessions end with this process */
     const char *host_name; /* for a person; copied */
-    uint32_t bitrate_bps, max_fps, max_sessions;
-    uint64_t pacing_bps;
+    uint32_t bitrate_bps;  /* of the video at most; without congestion control: always */
+    uint32_t max_fps, max_sessions;
+    uint64_t pacing_bps; /* datagrams of a frame leave no faster; without congestion control: so fast */
     uint32_t burst_bytes;
+    const struct rift_cc_ops *congestion; /* NULL: none */
+    enum rift_cc_mode mode;
+    uint32_t min_bps, start_bps;
     void (*status)(void *userdata, const char *text); /* a sentence for the administrator, when it changed */
     void (*drained)(void *userdata);
     void *userdata;
