@@ -29,6 +29,8 @@ function(wv_program name)
   add_dependencies(programs ${name})
 endfunction()
 
+set(WAVRY_LSAN "LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/lsan.supp:print_suppressions=0")
+
 # wv_timeout(VAR SECONDS): what a test may take; the sanitizers make it several times slower.
 function(wv_timeout var seconds)
   if(WAVRY_SANITIZE)
@@ -50,7 +52,7 @@ function(wv_test name)
   # One limit for the program. Check's own, 4 s for each test, says more about the machine than about the code.
   wv_timeout(timeout ${A_TIMEOUT})
   set_tests_properties(unit/${name} PROPERTIES TIMEOUT ${timeout} LABELS unit
-    ENVIRONMENT "CK_DEFAULT_TIMEOUT=${timeout}")
+    ENVIRONMENT "CK_DEFAULT_TIMEOUT=${timeout};${WAVRY_LSAN}")
 endfunction()
 
 # wv_fuzz(NAME DEPS target ...): tests/fuzz/NAME.c (LLVMFuzzerTestOneInput) with its
