@@ -46,7 +46,7 @@
 /* Rough paths: the trains' mean is corrected by this much a second while there is no wait, and the other way
  * in proportion to the wait above TRIM_QUEUE_S, up to TRIM_MOST times as fast. */
 #define TRIM_PER_S   0.05
-#define TRIM_QUEUE_S 0.004
+#define TRIM_QUEUE_S 0.0035
 #define TRIM_MOST    15.0
 #define CALM_S       0.0015 /* a wait below this is none */
 #define USED_LEAST   0.6    /* of the target: less shows that the source has no more to say */
