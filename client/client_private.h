@@ -35,6 +35,7 @@ struct wv_client {
     uint64_t roam_at;                 /* look then whether our own address is another one */
     bool rebound;                     /* a new socket was tried since the host was last heard */
     struct rift_initiator *initiator; /* a handshake is under way */
+    uint64_t arrival_ns;              /* of the datagram at hand, by the kernel's word */
     struct rift_session *candidate;   /* its session, until the host is heard on it */
     uint32_t initiator_id, candidate_id, session_id;
     struct rift_session *session; /* the host was heard on it */

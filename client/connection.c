@@ -318,6 +318,7 @@ static void take_host_key(struct wv_client *c, uint64_t now)
         config.pacing_bps = 100000000;
         config.pacing_burst_bytes = 64 * RIFT_MTU_BYTES;
         config.keepalive_ns = KEEPALIVE_NS;
+        config.fps = 60; /* reports at the end of frames that come at this rate */
         c->candidate_id = config.local_id;
         if (rift_session_new(&c->candidate, &config, now) < 0)
             attempt_failed(c, WV_CLIENT_REASON_NETWORK, strerror(ENOMEM), now);
@@ -332,12 +333,16 @@ static void take_data(struct wv_client *c, const uint8_t *datagram, size_t len, 
     if (rift_datagram_receiver(datagram, len, &id) < 0)
         return;
     if (c->candidate && id == c->candidate_id) {
+        rift_session_set_arrival(c->candidate, c->arrival_ns);
         if (rift_session_receive_from(c->candidate, host_address, ecn, datagram, len, now) != 0)
             return;
         promote(c, now);
-    } else if (!c->session || id != c->session_id ||
-               rift_session_receive_from(c->session, host_address, ecn, datagram, len, now) != 0) {
-        return;
+    } else {
+        if (!c->session || id != c->session_id)
+            return;
+        rift_session_set_arrival(c->session, c->arrival_ns);
+        if (rift_session_receive_from(c->session, host_address, ecn, datagram, len, now) != 0)
+            return;
     }
     c->last_heard_ns = now;
 }
@@ -393,6 +398,7 @@ static int on_socket(void *userdata, uint32_t events, uint64_t now)
             size_t len;
             enum rift_ecn ecn;
             const uint8_t *datagram = wv_link_datagram(c->link, i, &len, &ecn);
+            c->arrival_ns = wv_link_arrival(c->link, i);
             take_datagram(c, datagram, len, ecn, now);
         }
         /* Acknowledgements leave before the pictures are decoded: that takes milliseconds. */

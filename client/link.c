@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define ADDRESSES_MAX      8
 #define RECEIVE_BUFFER     (4 << 20)
@@ -29,6 +30,7 @@ struct segment {
     uint8_t *data;
     size_t len;
     enum rift_ecn ecn;
+    uint64_t arrival_ns;
 };
 
 struct wv_link {
@@ -45,7 +47,7 @@ struct wv_link {
     struct iovec in_iov[WV_LINK_BATCH], out_iov[WV_LINK_BATCH];
     unsigned n_out;
     union {
-        char bytes[2 * CMSG_SPACE(sizeof(int))];
+        char bytes[2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct timespec))];
         struct cmsghdr align;
     } in_control[WV_LINK_BATCH], out_control[WV_LINK_BATCH];
     struct segment segments[WV_LINK_BATCH * SEGMENTS_MAX];
@@ -128,6 +130,7 @@ static void set_options(int fd, bool v4)
     int size = RECEIVE_BUFFER, on = 1, probe = v4 ? IP_PMTUDISC_PROBE : IPV6_PMTUDISC_PROBE;
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
     (void)setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
     /* Never fragmented: the session finds out by itself what the path carries. */
     if (v4) {
         (void)setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &probe, sizeof probe);
@@ -243,8 +246,17 @@ const char *wv_link_text(const struct wv_link *l)
 
 /* ---- in ---- */
 
-/* What the kernel says about a message: its ECN bits, and the size of the datagrams that it was joined of. */
-static void read_control(struct msghdr *h, enum rift_ecn *ret_ecn, size_t *ret_segment)
+/* The kernel's clock of arrivals is not ours: what counts is how long ago it was. */
+static uint64_t arrival(const struct timespec *at, const struct timespec *wall, uint64_t now)
+{
+    int64_t ago = (int64_t)(wall->tv_sec - at->tv_sec) * (int64_t)WV_NS_PER_S + wall->tv_nsec - at->tv_nsec;
+    return ago < 0 || ago > (int64_t)WV_NS_PER_S ? now : now - (uint64_t)ago; /* a wall clock may step */
+}
+
+/* What the kernel says about a message: its ECN bits, the size of the datagrams that it was joined of, and
+ * when it came by the wall clock (zero: not told). */
+static void read_control(struct msghdr *h, enum rift_ecn *ret_ecn, size_t *ret_segment,
+                         struct timespec *ret_at)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
         int value = 0;
@@ -252,6 +264,9 @@ static void read_control(struct msghdr *h, enum rift_ecn *ret_ecn, size_t *ret_s
             *ret_ecn = (enum rift_ecn)(*CMSG_DATA(c) & 3);
         if (c->cmsg_len < CMSG_LEN(sizeof value))
             continue;
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS &&
+            c->cmsg_len >= CMSG_LEN(sizeof *ret_at))
+            memcpy(ret_at, CMSG_DATA(c), sizeof *ret_at);
         memcpy(&value, CMSG_DATA(c), sizeof value);
         if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS)
             *ret_ecn = (enum rift_ecn)(value & 3);
@@ -261,13 +276,15 @@ static void read_control(struct msghdr *h, enum rift_ecn *ret_ecn, size_t *ret_s
 }
 
 /* Takes message I apart. Returns the new number of datagrams. */
-static int split(struct wv_link *l, int i, int n)
+static int split(struct wv_link *l, int i, int n, const struct timespec *wall, uint64_t now)
 {
+    struct timespec at = {0};
     enum rift_ecn ecn = RIFT_ECN_NONE;
     size_t len = l->in[i].msg_len, segment = len;
-    read_control(&l->in[i].msg_hdr, &ecn, &segment);
-    for (size_t at = 0; at < len && n < (int)WV_ARRAY_SIZE(l->segments); at += segment)
-        l->segments[n++] = (struct segment){l->in_data[i] + at, WV_MIN(segment, len - at), ecn};
+    read_control(&l->in[i].msg_hdr, &ecn, &segment, &at);
+    uint64_t came_ns = at.tv_sec ? arrival(&at, wall, now) : now;
+    for (size_t from = 0; from < len && n < (int)WV_ARRAY_SIZE(l->segments); from += segment)
+        l->segments[n++] = (struct segment){l->in_data[i] + from, WV_MIN(segment, len - from), ecn, came_ns};
     return n;
 }
 
@@ -280,8 +297,11 @@ int wv_link_receive(struct wv_link *l)
     int messages = recvmmsg(l->fd, l->in, WV_LINK_BATCH, MSG_DONTWAIT, NULL), n = 0;
     if (messages < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    struct timespec wall;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    uint64_t now = wv_now_ns();
     for (int i = 0; i < messages; i++)
-        n = split(l, i, n);
+        n = split(l, i, n, &wall, now);
     return n;
 }
 
@@ -290,6 +310,11 @@ uint8_t *wv_link_datagram(struct wv_link *l, int i, size_t *ret_len, enum rift_e
     *ret_len = l->segments[i].len;
     *ret_ecn = l->segments[i].ecn;
     return l->segments[i].data;
+}
+
+uint64_t wv_link_arrival(const struct wv_link *l, int i)
+{
+    return l->segments[i].arrival_ns;
 }
 
 /* ---- out ---- */

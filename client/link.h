@@ -48,6 +48,8 @@ int wv_link_receive(struct wv_link *l);
 /* Datagram I of the last batch; valid until the next wv_link_receive(). Writable: it is decrypted in place.
  */
 uint8_t *wv_link_datagram(struct wv_link *l, int i, size_t *ret_len, enum rift_ecn *ret_ecn);
+/* When it came, by the kernel's word (CLOCK_MONOTONIC): before the batch was taken. */
+uint64_t wv_link_arrival(const struct wv_link *l, int i);
 
 /* Room for the next datagram to send (RIFT_MTU_MAX_BYTES), and its end: it leaves with the batch, with TOS in
  * the header of IP where the kernel takes it. */

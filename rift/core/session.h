@@ -201,6 +201,10 @@ int rift_session_receive(struct rift_session *s, const uint8_t *datagram, size_t
 int rift_session_receive_from(struct rift_session *s, const uint8_t address[RIFT_ADDRESS_BYTES],
                               enum rift_ecn ecn, const uint8_t *datagram, size_t len, uint64_t now);
 
+/* The next datagram that is given to the session came at AT, as the kernel says: at most `now`, and some
+ * milliseconds before it when the process was busy. For the reports to the sender only. */
+void rift_session_set_arrival(struct rift_session *s, uint64_t at);
+
 /* Writes the next datagram that is due at NOW into BUFFER (capacity at least RIFT_MTU_BYTES). Classes go
  * strictly in the order input and cursor, control, video; the pacer only ever delays video. Call until it
  * returns RIFT_SESSION_IDLE. Returns 0 with RET_LEN. */

@@ -54,7 +54,8 @@ struct rift_session {
 
     /* Client: feedback to the host. */
     uint64_t feedback_due, feedback_last;
-    bool frame_ended; /* the datagram being read holds the last fragment of a frame */
+    uint64_t arrival_ns; /* of the next datagram; 0: when it is given to us */
+    bool frame_ended;    /* the datagram being read holds the last fragment of a frame */
 
     /* The end. Memory is released when the application has taken the last event. */
     bool closed, closed_told, released;

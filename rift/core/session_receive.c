@@ -300,12 +300,19 @@ int rift_session_frames(struct rift_session *s, const uint8_t *payload, size_t l
     return read_frames(s, payload, len, &(struct frame_context){.counter = counter, .now = now});
 }
 
+void rift_session_set_arrival(struct rift_session *s, uint64_t at)
+{
+    s->arrival_ns = at;
+}
+
 static int receive(struct rift_session *s, const uint8_t *address, enum rift_ecn ecn, const uint8_t *datagram,
                    size_t len, uint64_t now)
 {
+    uint64_t came_ns = s->arrival_ns ? WV_MIN(s->arrival_ns, now) : now;
     uint8_t payload[RIFT_MTU_MAX_BYTES];
     size_t payload_len;
     uint64_t counter;
+    s->arrival_ns = 0;
     switch (rift_packet_unprotect(&s->packet, datagram, len, now, payload, &payload_len, &counter)) {
     case 0:
         break;
@@ -330,7 +337,7 @@ static int receive(struct rift_session *s, const uint8_t *address, enum rift_ecn
     s->frame_ended = false;
     read_frames(s, payload, payload_len,
                 &(struct frame_context){.counter = counter, .now = now, .address = address});
-    rift_rate_arrived(&s->rate, counter, s->frame_ended, ecn == RIFT_ECN_CE, now);
+    rift_rate_arrived(&s->rate, counter, s->frame_ended, ecn == RIFT_ECN_CE, came_ns);
     return 0;
 }
 

@@ -7,7 +7,7 @@ struct rift_cc {
     struct rift_cc_config config;
     uint64_t packets, frame_packets, other_packets, last_seq, frame_bytes, frame_ends;
     uint64_t queued_frames, queued_bytes, queued_packets, discarded_bytes;
-    uint64_t reports, arrivals, ce, padded;
+    uint64_t reports, arrivals, ce, newest_arrival_ns;
     unsigned pauses, resumes, ticks;
     bool any;
 };
@@ -72,6 +72,7 @@ static void on_report(struct rift_cc *cc, const struct rift_cc_report *report, u
 {
     cc->reports++;
     cc->arrivals = report->arrivals[report->n - 1].seq + 1;
+    cc->newest_arrival_ns = report->arrivals[report->n - 1].arrival_ns;
     for (size_t i = 0; i < report->n; i++)
         cc->ce += report->arrivals[i].ce;
 }
@@ -195,6 +196,26 @@ START_TEST(every_datagram_is_told_once_and_frames_add_up)
     ck_assert_uint_eq(cc->ce, 0);
     pair_free(&p);
     ck_assert_uint_eq(told.made, told.freed);
+}
+END_TEST
+
+START_TEST(reports_tell_the_kernels_time_and_marks)
+{
+    static const uint8_t address[RIFT_ADDRESS_BYTES] = {1};
+    struct pair p = new_pair();
+    uint8_t datagram[RIFT_MTU_BYTES];
+    size_t len;
+    pair_send_frame(&p, 0, 1, true, 100);
+    pair_run(&p, 20 * MS); /* and what else was due */
+    pair_send_frame(&p, 1, 1, false, 100);
+    ck_assert_int_eq(rift_session_send(p.host, datagram, sizeof datagram, p.now, &len), 0);
+    p.now += 50 * MS;
+    rift_session_set_arrival(p.client, p.now - 7 * MS);
+    ck_assert_int_eq(rift_session_receive_from(p.client, address, RIFT_ECN_CE, datagram, len, p.now), 0);
+    pair_pass(&p, p.client, DROP_NONE);
+    ck_assert_uint_eq(told.newest->newest_arrival_ns, p.now - 7 * MS);
+    ck_assert_uint_eq(told.newest->ce, 1);
+    pair_free(&p);
 }
 END_TEST
 
@@ -382,6 +403,7 @@ int main(void)
     TCase *t = tcase_create("session rate");
     suite_add_tcase(s, t);
     tcase_add_test(t, every_datagram_is_told_once_and_frames_add_up);
+    tcase_add_test(t, reports_tell_the_kernels_time_and_marks);
     tcase_add_test(t, video_waits_for_the_controller_and_input_does_not);
     tcase_add_test(t, what_is_sent_again_counts_as_no_frame);
     tcase_add_test(t, a_silent_source_is_told);
