@@ -39,6 +39,22 @@ class BadDay(SystemTest):
         self.assertNotEqual(client.wait(20), 0)
         self.assertIn("wavryctl authorize wavry1", self.read_log("client"))
 
+    def test_a_changed_host_key_is_an_alarm(self):
+        """The host of yesterday has another key today: the client does not connect, and tells the host nothing."""
+        _, display = self.xvfb()
+        self.place = "yesterday"
+        yesterday = self.host(display)
+        self.viewer("yesterdays", seconds=20)
+        self.said("yesterdays", "Connected")
+        self.stop(yesterday)
+        self.place = "today"
+        self.host(display, port=self.port)
+        client = self.viewer("todays", seconds=20)
+        self.assertEqual(client.wait(20), 77, self.read_log("todays"))
+        self.assertIn("THE KEY OF THIS HOST HAS CHANGED", self.read_log("todays"))
+        self.assertIn("remove line 1 of", self.read_log("todays"))
+        self.assertEqual(self.metrics()["transport"]["handshakes_finished_total"]["value"], 0)
+
     def test_absent_host_is_said_in_words(self):
         port = free_udp_port()
         client = self.start("client", [f"{BIN}/wavry-client", f"127.0.0.1:{port}", "--headless", "--seconds", "2",
