@@ -16,6 +16,7 @@
 #define STIR_NS          (100 * WV_NS_PER_MS)
 #define FAREWELLS        3
 #define KEYFRAME_AGAIN   (250 * WV_NS_PER_MS)
+#define KEYFRAME_UNSENT  (4 * WV_NS_PER_MS)
 #define KEYFRAME_SETTLES (50 * WV_NS_PER_MS)
 #define NOTICE_NS        WV_NS_PER_S
 #define AU_BATCH         32
@@ -133,6 +134,8 @@ static void ask_for_keyframe(struct wv_transport *t, uint64_t now)
     m->keyframe_asked_ns = now;
     if (wv_bus_send(t->links.encoder, &request.base) != WV_BUS_UNSENT)
         wv_metric_add(t->metrics, WV_T_KEYFRAME_REQUESTS, 1);
+    else if (is_probing(m, m->keyframe_wanted_ns, now)) /* the link comes up in a moment */
+        m->keyframe_asked_ns = now - KEYFRAME_AGAIN + KEYFRAME_UNSENT;
 }
 
 void media_pump(struct wv_transport *t, uint64_t now)
