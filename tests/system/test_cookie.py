@@ -33,6 +33,10 @@ class Cookie(SystemTest):
         self.host(self.display, XAUTHORITY=self.right)
         probe = self.probe(20, "--pause", "60")
         wait_for(lambda: self.presses_seen() > 1, 15, lambda: "presses: " + self.read_log("probe"))
+        for root, _, files in os.walk(self.path("host.run")):
+            for name in files:
+                if name == "Xauthority":  # the copies, where there are any
+                    self.assertEqual(os.stat(os.path.join(root, name)).st_mode & 0o7777, 0o400)
         for name in ["capture", "input"]:  # a stage that starts again gets it again
             before = self.stages()[name]["pid"]
             os.kill(before, signal.SIGKILL)
