@@ -423,14 +423,14 @@ START_TEST(pages_are_read_only)
 }
 END_TEST
 
-START_TEST(strangers_get_nothing)
+/* A process that is no child of the supervisor says that it is stage NAME. */
+static void knock_as(const char *name)
 {
-    start_host(NULL);
     char path[128];
     snprintf(path, sizeof path, "%s/supervisor.sock", runtime);
     Wavry__Bus__StageHello hello = WAVRY__BUS__STAGE_HELLO__INIT;
     Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
-    hello.stage = (char *)"capture";
+    hello.stage = (char *)name;
     hello.protocol = 1;
     m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_HELLO;
     m.hello = &hello;
@@ -444,6 +444,14 @@ START_TEST(strangers_get_nothing)
     ck_assert_int_eq(wv_message_receive(fd, &wavry__bus__stage_message__descriptor, &answer, fds, &n),
                      WV_MESSAGE_CLOSED);
     close(fd);
+}
+
+START_TEST(strangers_get_nothing)
+{
+    char path[128];
+    start_host(NULL);
+    for (size_t i = 0; i < WV_WIRING_STAGES; i++)
+        knock_as(wv_wiring_stages[i].name);
     if (getuid() == 0) { /* another user reaches neither the control socket nor anything through it */
         pid_t pid = fork();
         if (pid == 0)
