@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""A client whose address changes in the middle of a session stays in it; who only copies its datagrams does not get
+it. Between client and host stands a relay that does what a NAT does, and what an attacker would."""
+import select
+import signal
+import socket
+import threading
+import time
+
+from harness import SystemTest, free_udp_port, main, wait_for
+
+
+class Nat(threading.Thread):
+    """Datagrams of one client from its port to the host, from a port of its own, and back."""
+
+    def __init__(self, host_port):
+        super().__init__(daemon=True)
+        self.host = ("127.0.0.1", host_port)
+        self.port = free_udp_port()
+        self.inside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.inside.bind(("127.0.0.1", self.port))
+        self.outside = self.socket()
+        self.spy = self.socket()
+        self.copying = False
+        self.spy_sent = self.spy_received = 0
+        self.client = None
+        self.going = True
+
+    @staticmethod
+    def socket():
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        s.bind(("127.0.0.1", 0))
+        return s
+
+    def address(self):
+        return "127.0.0.1:%d" % self.outside.getsockname()[1]
+
+    def rebind(self):
+        """Forgets the mapping: what still comes to the old port is lost."""
+        old, self.outside = self.outside, self.socket()
+        old.close()
+
+    def run(self):
+        while self.going:
+            sources = [self.inside, self.outside, self.spy]
+            try:
+                ready = select.select(sources, [], [], 0.02)[0]
+            except (OSError, ValueError):
+                continue  # rebound just now
+            for s in ready:
+                try:
+                    while True:
+                        self.take(s, *s.recvfrom(65536, socket.MSG_DONTWAIT))
+                except OSError:
+                    pass
+
+    def take(self, source, data, sender):
+        if source is self.inside:
+            self.client = sender
+            if self.copying:  # always faster than the original
+                self.spy.sendto(data, self.host)
+                self.spy_sent += len(data)
+            self.outside.sendto(data, self.host)
+        elif source is self.spy:
+            self.spy_received += len(data)
+        elif self.client:
+            self.inside.sendto(data, self.client)
+
+    def stop(self):
+        self.going = False
+        self.join()
+        for s in (self.inside, self.outside, self.spy):
+            s.close()
+
+
+class Roaming(SystemTest):
+    def setUp(self):
+        super().setUp()
+        _, display = self.xvfb()
+        self.target(display)
+        self.host(display)
+        self.nat = Nat(self.port)
+        self.nat.start()
+        self.addCleanup(self.nat.stop)
+        self.port = self.nat.port  # where clients go
+        self.watcher = self.probe(60, "--pause", "10")
+        wait_for(lambda: self.presses_seen() > 2, 15, lambda: "presses seen first: " + self.read_log("probe"))
+        self.assertEqual(self.sessions()[0]["address"], self.nat.address())
+
+    def finish(self):
+        self.watcher.send_signal(signal.SIGTERM)
+        result = self.probe_result(self.watcher, 10)
+        self.assertEqual(result["connects"], 1, "one connection from beginning to end")
+        return result
+
+    def test_a_new_address(self):
+        freezes = []
+        for _ in range(3):
+            moved = time.monotonic()
+            self.nat.rebind()
+            wait_for(lambda: self.sessions()[0]["address"] == self.nat.address(), 5, "the session at its new address")
+            self.wait_for_press()
+            freezes.append(moved)
+            time.sleep(0.5)
+        result = self.finish()
+        gaps = [max([length for at, length in result["gaps"] if moved - 0.1 <= at <= moved + 2], default=0)
+                for moved in freezes]
+        print(f"freezes by a new address: {gaps} ms")
+        # The round trip is below a millisecond here; half a second of grace for a busy machine.
+        self.assertLess(min(gaps), 200)
+        self.assertLess(max(gaps), 700)
+
+    def test_copies_from_elsewhere_take_nothing_over(self):
+        self.nat.copying = True
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            self.wait_for_press()
+            self.assertEqual(self.sessions()[0]["address"], self.nat.address())
+        self.nat.copying = False
+        self.assertGreater(self.nat.spy_sent, 1000)
+        self.assertLessEqual(self.nat.spy_received, 3 * self.nat.spy_sent)
+        self.assertLess(self.nat.spy_received, 2000, "a few challenges, no pictures")
+        self.finish()
+
+
+if __name__ == "__main__":
+    main()
