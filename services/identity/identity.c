@@ -147,8 +147,22 @@ static int on_question(void *userdata, const ProtobufCMessage *base, uint64_t no
     return r < 0 ? r : 0;
 }
 
+/* Silence is consent: transport asks about sessions that it took over from its predecessor. */
+static int on_key_question(void *userdata, const ProtobufCMessage *base, uint64_t now)
+{
+    struct wv_identity *id = userdata;
+    const Wavry__Bus__KeyQuestion *message = (const Wavry__Bus__KeyQuestion *)base;
+    if (message->peer_key.len != 32)
+        return 0;
+    refresh_peers(id);
+    if (!wv_peers_find(wv_peers_file_list(id->peers), message->peer_key.data))
+        key_gone(id, message->peer_key.data);
+    return 0;
+}
+
 const struct wv_bus_rule wv_identity_rules[WV_IDENTITY_RULES] = {
     {"transport", &wavry__bus__handshake_question__descriptor, WV_PHASE_RUN, 500, 2048, on_question},
+    {"transport", &wavry__bus__key_question__descriptor, WV_PHASE_RUN, 500, 64, on_key_question},
 };
 
 static int on_folder_changed(void *userdata, uint32_t events, uint64_t now)

@@ -7,7 +7,7 @@
 #include "lib/ipc/metrics.h"
 #include "services/identity/keyfile.h"
 
-#define WV_IDENTITY_RULES 1
+#define WV_IDENTITY_RULES 2
 
 struct wv_identity;
 

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define KEYS_AGAIN_NS (20 * WV_NS_PER_MS)
+
 int handshake_init(struct wv_transport *t)
 {
     uint8_t secret[32];
@@ -68,6 +70,21 @@ void handshake_count(struct wv_transport *t)
     wv_metric_add(t->metrics, WV_T_DROPPED_MALFORMED, s.malformed - seen->malformed);
     wv_metric_add(t->metrics, WV_T_DROPPED_HANDSHAKE, s.dropped - seen->dropped);
     *seen = s;
+}
+
+void handshake_ask_keys(struct wv_transport *t, uint64_t now)
+{
+    t->keys_at = NEVER;
+    for (size_t i = 0; i < t->top; i++) {
+        struct session *s = &t->slots[i];
+        if (!session_is_live(s) || !s->key_unasked)
+            continue;
+        Wavry__Bus__KeyQuestion message = WAVRY__BUS__KEY_QUESTION__INIT;
+        message.peer_key = (ProtobufCBinaryData){.len = sizeof s->peer_key, .data = s->peer_key};
+        s->key_unasked = wv_bus_send(t->links.identity, &message.base) == WV_BUS_UNSENT;
+        if (s->key_unasked)
+            t->keys_at = now + KEYS_AGAIN_NS;
+    }
 }
 
 int on_handshake_answer(void *userdata, const ProtobufCMessage *base, uint64_t now)

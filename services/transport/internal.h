@@ -31,8 +31,9 @@ struct session {
     struct wv_client_hello hello;
     struct wv_address address; /* where the session sends to; only for people to see */
     uint64_t since_ns;
-    unsigned keep;   /* its slot in the vault + 1; 0: it ends with this process */
-    bool keep_dirty; /* our own part of what the vault holds is outdated */
+    unsigned keep;    /* its slot in the vault + 1; 0: it ends with this process */
+    bool key_unasked; /* it went on after a restart, and identity was not asked yet whether it may */
+    bool keep_dirty;  /* our own part of what the vault holds is outdated */
 
     bool needs_keyframe; /* nothing else is of use to it */
     uint64_t keyframe_sent_ns;
@@ -107,6 +108,7 @@ struct wv_transport {
     size_t page_used;
     struct wv_session_vault *vault;    /* NULL: sessions end with this process */
     bool kept[WV_SESSION_VAULT_SLOTS]; /* slots in use */
+    uint64_t keys_at;                  /* when to ask identity about keys */
     uint64_t keep_at;                  /* when to note again how long we have lived */
     bool keep_unsure;                  /* the process before had sessions that we don't know */
     bool draining, handing_over, waits_writable;
@@ -180,6 +182,8 @@ int handshake_init(struct wv_transport *t);
 void handshake_receive(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram,
                        size_t len, uint64_t now);
 void handshake_send(struct wv_transport *t, uint64_t now);
+/* Asks identity about the keys of sessions that another process began. */
+void handshake_ask_keys(struct wv_transport *t, uint64_t now);
 void handshake_count(struct wv_transport *t);
 int on_handshake_answer(void *userdata, const ProtobufCMessage *message, uint64_t now);
 int on_handshake_done(void *userdata, const ProtobufCMessage *message, uint64_t now);

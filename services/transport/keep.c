@@ -132,6 +132,7 @@ static void resume(struct wv_transport *t, unsigned slot, const struct wv_sessio
                           .frames_lost = k->frames_lost,
                           .keep = slot + 1,
                           .keep_dirty = true,
+                          .key_unasked = true,
                           .needs_keyframe = true,
                           .hello_due = true};
     memcpy(s->peer_key, k->peer_key, sizeof s->peer_key);
@@ -139,6 +140,7 @@ static void resume(struct wv_transport *t, unsigned slot, const struct wv_sessio
     rift_session_get_address(rift, s->address.bytes);
     t->numbers = WV_MAX(t->numbers, k->number);
     t->kept[slot] = true;
+    t->keys_at = 0;
     if (k->controls) {
         t->controller = s;
         t->control_number = wv_relay_controller(t->relay);

@@ -179,6 +179,7 @@ static void arm_timer(struct wv_transport *t, uint64_t now)
 {
     uint64_t at = WV_MIN(t->next_tick, media_timeout(t));
     at = WV_MIN(at, t->keep_at);
+    at = WV_MIN(at, t->keys_at);
     at = WV_MIN(at, wv_relay_timeout(t->relay));
     for (size_t i = 0; i < t->top; i++) {
         const struct session *s = &t->slots[i];
@@ -243,6 +244,8 @@ void transport_pump(struct wv_transport *t, uint64_t now)
     count_all(t);
     if (now >= t->next_tick)
         tick(t, now);
+    if (now >= t->keys_at)
+        handshake_ask_keys(t, now);
     if (now >= t->keep_at)
         t->keep_at = wv_session_vault_live(t->vault, now);
     arm_timer(t, now);
@@ -298,7 +301,7 @@ int wv_transport_new(struct wv_transport **ret, const struct wv_transport_setup 
     t->setup = *setup;
     t->setup.max_sessions = WV_MIN(setup->max_sessions, (uint32_t)WV_TRANSPORT_MAX_SESSIONS);
     t->metrics = setup->metrics;
-    t->next_tick = t->keep_at = NEVER;
+    t->next_tick = t->keep_at = t->keys_at = NEVER;
     t->media.notice = "";
     rate_init(t);
     snprintf(t->host_name, sizeof t->host_name, "%s", setup->host_name);

@@ -536,6 +536,22 @@ START_TEST(events_that_were_not_done_are_handed_over)
 }
 END_TEST
 
+START_TEST(a_key_revoked_meanwhile_is_out)
+{
+    static struct kit_client c;
+    char key[RIFT_PUBLIC_KEY_TEXT_BYTES], reply[512];
+    connect_client(&c, 1, false);
+    kit_transport_kill(&kit);
+    rift_public_key_format(c.identity.public, key);
+    ck_assert_int_eq(wv_identity_request(kit.identity, "revoke", key, reply, sizeof reply), 0);
+    kit_run(&kit, 20);
+    kit_transport_start(&kit);
+    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS_RESTORED), 1);
+    kit_until(&kit, client_is_closed, &c);
+    ck_assert_int_eq(c.reason, RIFT_CLOSE_REVOKED);
+}
+END_TEST
+
 START_TEST(a_damaged_vault_is_a_clean_start)
 {
     static struct kit_client first, second;
@@ -713,6 +729,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_malformed_control_message_ends_its_session_only);
     tcase_add_test(c, sessions_outlive_the_transport);
     tcase_add_test(c, events_that_were_not_done_are_handed_over);
+    tcase_add_test(c, a_key_revoked_meanwhile_is_out);
     tcase_add_test(c, a_damaged_vault_is_a_clean_start);
     tcase_add_test(c, a_vault_that_kills_is_wiped);
     tcase_add_test(c, an_ended_session_leaves_nothing_behind);
