@@ -27,6 +27,11 @@ static void return_lent(struct rift_join *j)
     rift_pool_give(j->pool, &j->lent);
 }
 
+void rift_join_let_go(struct rift_join *j)
+{
+    return_lent(j);
+}
+
 static void clear_buffer(struct rift_join *j, struct rift_join_slot *s)
 {
     j->stored_bytes -= s->buffer.capacity;
@@ -253,6 +258,26 @@ int rift_join_fragment(struct rift_join *j, struct wv_reader *body, uint64_t now
     store(j, s, head.index, wv_read_span(body, len), len, now);
     advance(j, now);
     return 0;
+}
+
+bool rift_join_recovered(struct rift_join *j, const struct rift_fragment *head, const uint8_t *data,
+                         size_t len, uint64_t now)
+{
+    /* The rules of VIDEO hold for what it would have been. */
+    size_t total = (size_t)head->index * head->size + len;
+    if (head->size < RIFT_FRAGMENT_MIN_BYTES || head->size > RIFT_FRAGMENT_MAX_BYTES ||
+        head->index >= head->count || head->count > RIFT_FRAGMENTS_MAX || len == 0 || len > head->size ||
+        (head->index + 1 < head->count && len != head->size) ||
+        total > RIFT_FRAME_MAX_BYTES + RIFT_META_BYTES ||
+        (head->index + 1 == head->count && total <= RIFT_META_BYTES))
+        return false;
+    struct rift_join_slot *s = slot_for(j, head->frame_id, now);
+    if (!s || s->gone || rift_join_complete(s) || learn(j, s, head, now) < 0 ||
+        (s->have[head->index / 64] >> head->index % 64 & 1))
+        return false;
+    store(j, s, head->index, data, len, now);
+    advance(j, now);
+    return true;
 }
 
 int rift_join_end(struct rift_join *j, struct wv_reader *body, uint64_t now)

@@ -44,13 +44,20 @@ struct rift_join {
     bool wants_key;
     uint64_t key_ask_at;
     uint64_t key_requests, frames_received, frames_lost, nacks_sent;
+    uint64_t repair_wait_ns; /* before something is asked for: repairs may bring it */
 };
 
 void rift_join_init(struct rift_join *j, struct rift_pool *pool, const struct rift_timing *timing);
 void rift_join_fini(struct rift_join *j);
 
+/* What was handed out last may be overwritten. */
+void rift_join_let_go(struct rift_join *j);
+
 /* Take a VIDEO or VIDEO_END frame. Return 0 (also when it is of no use) or -EBADMSG. */
 int rift_join_fragment(struct rift_join *j, struct wv_reader *body, uint64_t now);
+/* A fragment that was computed of repairs. Returns whether it was of use. */
+bool rift_join_recovered(struct rift_join *j, const struct rift_fragment *head, const uint8_t *data,
+                         size_t len, uint64_t now);
 int rift_join_end(struct rift_join *j, struct wv_reader *body, uint64_t now);
 void rift_join_gone(struct rift_join *j, uint32_t id, uint64_t now);
 

@@ -49,7 +49,7 @@ void rift_nack_hole(struct rift_join *j, struct rift_join_slot *s, uint64_t now)
         s->give_up_last = now + GIVE_UP_LAST_NS;
     }
     if (s->ask_at == RIFT_NEVER)
-        s->ask_at = now + clamp(j->timing->srtt_ns / 8, REORDER_MIN_NS, REORDER_MAX_NS);
+        s->ask_at = now + clamp(j->timing->srtt_ns / 8, REORDER_MIN_NS, REORDER_MAX_NS) + j->repair_wait_ns;
 }
 
 void rift_nack_progress(struct rift_join *j, struct rift_join_slot *s, uint64_t now)

@@ -46,7 +46,10 @@ int rift_session_new(struct rift_session **ret_session, const struct rift_sessio
     int result = new_role_parts(s);
     if (result == 0)
         result = rift_rate_init(&s->rate, config, now);
+    if (result == 0)
+        result = rift_repair_init(&s->repair, s->role == RIFT_ROLE_HOST && config->fec);
     if (result < 0) {
+        rift_rate_fini(&s->rate);
         free(s->input_tx);
         free(s->input_rx);
         free(s->split);
@@ -62,6 +65,8 @@ int rift_session_new(struct rift_session **ret_session, const struct rift_sessio
     rift_pacer_set(&s->pacer, config->pacing_bps, config->pacing_burst_bytes);
     rift_control_tx_init(&s->control_tx);
     rift_control_rx_init(&s->control_rx);
+    if (s->split)
+        rift_split_resize(s->split, rift_session_fragment_bytes(s));
     *ret_session = s;
     return 0;
 }
@@ -87,6 +92,7 @@ struct rift_session *rift_session_free(struct rift_session *s)
         return NULL;
     release(s);
     rift_rate_fini(&s->rate);
+    rift_repair_fini(&s->repair);
     rift_packet_wipe(&s->packet);
     rift_path_wipe(&s->path);
     if (s->input_tx)
@@ -213,7 +219,7 @@ uint64_t rift_session_target_bps(struct rift_session *s, uint64_t now)
     /* The controller counts packets; what an encoder makes is what is in the fragments. */
     uint64_t datagram = s->mtu.current, headers = RIFT_SEAL_BYTES + RIFT_FRAGMENT_HEAD;
     return s->rate.ops->target_bps(s->rate.cc, now) * (datagram - headers) /
-           (datagram + RIFT_RATE_HEADER_BYTES);
+           (datagram + RIFT_RATE_HEADER_BYTES) * 1000 / (1000u + s->repair.plan.share_permille);
 }
 
 bool rift_session_frame_wanted(const struct rift_session *s, uint64_t now)
@@ -307,6 +313,10 @@ void rift_session_get_stats(const struct rift_session *s, struct rift_session_st
     stats.ecn_failures = s->marks.failures;
     stats.ecn_ce_sent = s->marks.ce_told;
     stats.ecn_ce = s->marks.seen.ce;
+    stats.repairs_sent = s->repair.repairs_sent;
+    stats.repairs_received = s->repair.repairs_received;
+    stats.fragments_recovered = s->repair.recovered;
+    stats.repair_permille = s->repair.plan.share_permille;
     stats.memory_bytes = s->pool.held_bytes + s->control_tx.memory_bytes + s->control_rx.memory_bytes;
     *ret_stats = stats;
 }

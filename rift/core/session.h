@@ -51,6 +51,7 @@ struct rift_session_config {
     const struct rift_cc_ops *congestion;
     uint64_t min_bps, max_bps, start_bps;
     enum rift_cc_mode mode;
+    bool fec; /* host: send repairs when the path loses datagrams; takes reports */
     /* Frames a second at most. A client that expects some reports what arrives when; 0: it does not. */
     double fps;
     /* The sending key is renewed when one of these is reached; 0: 2^30 datagrams, 64 GiB, 10 minutes. */
@@ -160,6 +161,10 @@ struct rift_session_stats {
     uint64_t ecn_failures;   /* times that marking was given up */
     uint64_t ecn_ce_sent;    /* datagrams of ours that the peer saw congestion marked on */
     uint64_t ecn_ce;         /* the same, of the peer's datagrams */
+
+    uint64_t repairs_sent, repairs_received; /* datagrams of forward error correction */
+    uint64_t fragments_recovered;            /* that repairs gave back */
+    uint32_t repair_permille;                /* repairs per 1000 fragments now */
 };
 
 enum {

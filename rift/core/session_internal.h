@@ -9,6 +9,7 @@
 #include "rift/core/pacer.h"
 #include "rift/core/packet.h"
 #include "rift/core/path.h"
+#include "rift/core/session_fec.h"
 #include "rift/core/session_rate.h"
 #include "rift/core/split.h"
 
@@ -21,6 +22,7 @@ struct rift_session {
     struct rift_timing timing;
     struct rift_pacer pacer;
     struct rift_rate rate;
+    struct rift_repair repair;
     struct rift_pool pool;
     uint64_t idle_timeout_ns;
 
@@ -66,6 +68,9 @@ struct rift_session {
 
     struct rift_session_stats stats;
 };
+
+/* Bytes of a fragment, so that it and its repairs fit what the path carries. */
+uint16_t rift_session_fragment_bytes(const struct rift_session *s);
 
 /* The flow goes to another address, or ours is another: what was measured of the path is forgotten. */
 void rift_session_new_path(struct rift_session *s, uint64_t now);

@@ -3,9 +3,12 @@
 
 #include <string.h>
 
-static uint16_t fragment_bytes(const struct rift_session *s)
+uint16_t rift_session_fragment_bytes(const struct rift_session *s)
 {
-    return (uint16_t)(s->mtu.current - RIFT_SEAL_BYTES - RIFT_FRAGMENT_HEAD);
+    size_t head = RIFT_FRAGMENT_HEAD;
+    if (s->repair.encoder)
+        head = RIFT_FRAME_HEADER_BYTES + RIFT_FEC_HEAD_BYTES(RIFT_FEC_WINDOW);
+    return (uint16_t)(s->mtu.current - RIFT_SEAL_BYTES - head);
 }
 
 void rift_session_new_path(struct rift_session *s, uint64_t now)
@@ -15,7 +18,7 @@ void rift_session_new_path(struct rift_session *s, uint64_t now)
     rift_marks_reset(&s->marks, s->packet.next_counter);
     rift_rate_new_path(&s->rate, now);
     if (s->split)
-        rift_split_resize(s->split, fragment_bytes(s));
+        rift_split_resize(s->split, rift_session_fragment_bytes(s));
 }
 
 void rift_session_path_result(struct rift_session *s, int result, uint64_t now)
@@ -32,8 +35,8 @@ void rift_session_mtu_result(struct rift_session *s, int result, uint64_t now)
     if (result == 0 || !s->split)
         return;
     if (result == RIFT_MTU_CHANGED) {
-        rift_split_resize(s->split, fragment_bytes(s));
-    } else if (rift_split_shrink(s->split, fragment_bytes(s))) {
+        rift_split_resize(s->split, rift_session_fragment_bytes(s));
+    } else if (rift_split_shrink(s->split, rift_session_fragment_bytes(s))) {
         s->key_wanted = true; /* sooner than the client can know that it needs one */
         s->key_told = true;
         s->key_told_ns = now;

@@ -7,6 +7,8 @@
 
 /* Without a frame for this long the source counts as silent. */
 #define SILENT_NS (250 * WV_NS_PER_MS)
+/* Losses behind a queue of this much are its own. */
+#define CONGESTED_NS (30 * WV_NS_PER_MS)
 /* A report is not begun in less than this: most are far shorter, and one that must wait for the next datagram
  * loses nothing. */
 #define REPORT_SPACE_BYTES 300
@@ -132,9 +134,20 @@ void rift_rate_sent(struct rift_rate *r, const struct rift_rate_sent *sent, uint
     r->ops->on_sent(r->cc, &packet, now);
 }
 
-int rift_rate_report(struct rift_rate *r, struct wv_reader *body, uint64_t now)
+bool rift_rate_congested(const struct rift_rate *r)
+{
+    struct rift_cc_stats stats;
+    if (!r->ops)
+        return false;
+    r->ops->get_stats(r->cc, &stats);
+    return stats.queue_ns > CONGESTED_NS;
+}
+
+int rift_rate_report(struct rift_rate *r, struct wv_reader *body, uint64_t now,
+                     struct rift_cc_report *ret_report)
 {
     r->now = now;
+    *ret_report = (struct rift_cc_report){0};
     if (!r->ops)
         return 0;
     struct rift_cc_report report;
@@ -144,6 +157,7 @@ int rift_rate_report(struct rift_rate *r, struct wv_reader *body, uint64_t now)
         return result;
     r->reports_received++;
     r->ops->on_report(r->cc, &report, now);
+    *ret_report = report;
     return 0;
 }
 

@@ -57,7 +57,12 @@ void rift_rate_frame(struct rift_rate *r, const struct rift_fragment *head, size
 /* FRAGMENTS of frames that were queued, BYTES in all, will never leave. */
 void rift_rate_discarded(struct rift_rate *r, size_t fragments, size_t bytes, uint64_t now);
 void rift_rate_sent(struct rift_rate *r, const struct rift_rate_sent *sent, uint64_t now);
-int rift_rate_report(struct rift_rate *r, struct wv_reader *body, uint64_t now);
+/* RET_REPORT is valid until the next one; it has no arrivals when there is no controller. Returns 0,
+ * -EBADMSG. */
+int rift_rate_report(struct rift_rate *r, struct wv_reader *body, uint64_t now,
+                     struct rift_cc_report *ret_report);
+/* Whether a queue on the path explains losses. */
+bool rift_rate_congested(const struct rift_rate *r);
 void rift_rate_tick(struct rift_rate *r, uint64_t now);
 
 /* When a datagram of LEN bytes with video may leave: at most NOW: now. */

@@ -148,7 +148,18 @@ static int on_video(struct rift_session *s, struct wv_reader *body, const struct
 {
     video_came(s, c->now);
     s->frame_ended |= is_last_fragment(*body);
-    return rift_join_fragment(s->join, body, c->now);
+    struct wv_reader copy = *body;
+    int result = rift_join_fragment(s->join, body, c->now);
+    if (result == 0)
+        rift_repair_source(&s->repair, copy, s->join, c->now);
+    return result;
+}
+
+static int on_video_repair(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
+{
+    video_came(s, c->now);
+    rift_join_let_go(s->join);
+    return rift_repair_take(&s->repair, body, s->join, c->now);
 }
 
 static int on_video_end(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
@@ -215,7 +226,11 @@ static int on_feedback(struct rift_session *s, struct wv_reader *body, const str
 
 static int on_report(struct rift_session *s, struct wv_reader *body, const struct frame_context *c)
 {
-    return rift_rate_report(&s->rate, body, c->now);
+    struct rift_cc_report report;
+    int result = rift_rate_report(&s->rate, body, c->now, &report);
+    if (result == 0 && report.n)
+        rift_repair_report(&s->repair, &report, rift_rate_congested(&s->rate));
+    return result;
 }
 
 #define TO_HOST   (1u << RIFT_ROLE_HOST)
@@ -246,6 +261,7 @@ static const struct {
      on_control_ack},
     {RIFT_WIRE_VIDEO, TO_CLIENT, RIFT_VIDEO_HEAD_BYTES + 1, RIFT_PAYLOAD_MAX_BYTES, on_video},
     {RIFT_WIRE_VIDEO_END, TO_CLIENT, RIFT_VIDEO_END_BYTES, RIFT_VIDEO_END_BYTES, on_video_end},
+    {RIFT_WIRE_VIDEO_REPAIR, TO_CLIENT, RIFT_FEC_HEAD_BYTES(1) + 1, RIFT_PAYLOAD_MAX_BYTES, on_video_repair},
     {RIFT_WIRE_VIDEO_NACK, TO_HOST, RIFT_NACK_HEAD_BYTES, RIFT_NACK_HEAD_BYTES + RIFT_NACK_BITMAP_BYTES,
      on_video_nack},
     {RIFT_WIRE_VIDEO_GONE, TO_CLIENT, RIFT_GONE_BYTES, RIFT_GONE_BYTES, on_video_gone},

@@ -89,7 +89,10 @@ static uint64_t video_release(const struct rift_session *s, uint64_t now)
 static void fill_video(struct rift_session *s, struct wv_writer *w, uint64_t now)
 {
     w->capacity = RIFT_PAYLOAD_MAX_BYTES;
-    if (!s->split || now < video_release(s, now) || rift_split_write(s->split, w, now))
+    if (!s->split || now < video_release(s, now))
+        return;
+    s->split->written = (struct rift_split_written){0};
+    if (rift_repair_write(&s->repair, w) || rift_split_write(s->split, w, now))
         return;
     size_t padding = rift_rate_padding(&s->rate, s->mtu.current, now);
     if (padding == 0)
@@ -181,6 +184,8 @@ static void book_rate(struct rift_session *s, uint64_t counter, const struct rif
         sent.frame_id = s->split->written.frame_id;
     }
     rift_rate_sent(&s->rate, &sent, now);
+    if (sent.last)
+        rift_repair_frame(&s->repair, s->split, sent.frame_id, s->timing.srtt_ns, now);
 }
 
 int rift_session_send_to(struct rift_session *s, uint8_t *buffer, size_t capacity, uint64_t now,
@@ -254,7 +259,7 @@ uint64_t rift_session_timeout(const struct rift_session *s)
     if (s->input_rx->ack_due || s->split->n_gone)
         return 0;
     at = rift_earlier(at, s->cursor_due);
-    uint64_t video = rift_split_timeout(s->split);
+    uint64_t video = rift_repair_pending(&s->repair) ? 0 : rift_split_timeout(s->split);
     if (video != RIFT_NEVER)
         at = rift_earlier(at, WV_MAX(video, video_release(s, s->rate.now)));
     return at;

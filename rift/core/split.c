@@ -339,3 +339,26 @@ void rift_split_write_gone(struct rift_split *v, struct wv_writer *w)
         wv_write_u32(w, v->gone[--v->n_gone]);
     }
 }
+
+unsigned rift_split_recent(const struct rift_split *v, uint32_t id, struct rift_fec_frame *ret_frames,
+                           unsigned most)
+{
+    unsigned n = 0;
+    for (unsigned i = v->n_frames; i-- > 0 && n < most;) {
+        const struct rift_split_frame *f = &v->frames[(v->oldest + i) % RIFT_VIDEO_FRAMES];
+        if (f->head.frame_id != id - n) {
+            if (n)
+                break;
+            continue;
+        }
+        ret_frames[n++] = (struct rift_fec_frame){
+            .frame_id = f->head.frame_id,
+            .epoch = f->head.epoch,
+            .keyframe = f->head.keyframe,
+            .size = f->head.size,
+            .len = f->len,
+            .data = f->buffer.data,
+        };
+    }
+    return n;
+}

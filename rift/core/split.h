@@ -4,6 +4,7 @@
 #pragma once
 
 #include "lib/base/bytes.h"
+#include "rift/core/fec.h"
 #include "rift/core/pool.h"
 #include "rift/core/wire.h"
 
@@ -70,6 +71,11 @@ bool rift_split_shrink(struct rift_split *v, uint16_t bytes);
 /* Writes one VIDEO or VIDEO_END frame: repeats first, then new fragments, then the end mark. Returns whether
  * there was something to write. */
 bool rift_split_write(struct rift_split *v, struct wv_writer *w, uint64_t now);
+
+/* Frame ID, which was sent whole, and those directly before it that are still here, newest first, at most
+ * MOST. Returns how many; their data is valid until the next call. */
+unsigned rift_split_recent(const struct rift_split *v, uint32_t id, struct rift_fec_frame *ret_frames,
+                           unsigned most);
 
 /* The frame that was pushed last; there must be one. */
 const struct rift_fragment *rift_split_newest(const struct rift_split *v);

@@ -82,6 +82,7 @@ static int new_sessions(struct sim_world *w)
         h.start_bps = 1000000 + sim_random_below(&w->random, 8000000);
         h.mode = w->seed % 4 == 1 ? RIFT_CC_LATENCY : RIFT_CC_THROUGHPUT;
         h.fps = c.fps = 60;
+        h.fec = sim_random_hit(&w->random, 700000);
     }
     memcpy(h.address, w->client_address, SIM_ADDRESS);
     c.address[0] = SIM_HOST;
@@ -240,16 +241,19 @@ static void print_summary(struct sim_world *w)
     struct rift_session_stats h, c;
     rift_session_get_stats(w->host, &h);
     rift_session_get_stats(w->client, &c);
-    printf("frames %u sent %u shown %llu lost, nacks %llu, repeated %llu, key requests %llu (%u told), "
-           "datagrams down %llu (lost %llu) up %llu (lost %llu), input %u events %llu repeated, rtt %.1f ms, "
-           "replays %llu, restarts %u, addresses %u (%llu moves), size %u, keys %u, ECN %s\n",
-           w->n_frames, w->frames_seen, (unsigned long long)c.frames_lost, (unsigned long long)c.nacks_sent,
-           (unsigned long long)h.fragments_retransmitted, (unsigned long long)c.keyframe_requests,
-           w->key_events, (unsigned long long)h.packets_sent, (unsigned long long)c.packets_lost,
-           (unsigned long long)c.packets_sent, (unsigned long long)h.packets_lost, w->n_events,
-           (unsigned long long)c.input_repeated, (double)c.rtt_ns / 1e6, (unsigned long long)w->replays,
-           w->restarts, w->rebinds, (unsigned long long)h.path_changes, h.mtu_bytes, h.key_generation,
-           h.ecn_capable ? "kept" : "off");
+    printf(
+        "frames %u sent %u shown %llu lost, nacks %llu, repeated %llu, key requests %llu (%u told), "
+        "datagrams down %llu (lost %llu) up %llu (lost %llu), input %u events %llu repeated, rtt %.1f ms, "
+        "replays %llu, restarts %u, addresses %u (%llu moves), size %u, keys %u, ECN %s, repairs %llu gave "
+        "back %llu\n",
+        w->n_frames, w->frames_seen, (unsigned long long)c.frames_lost, (unsigned long long)c.nacks_sent,
+        (unsigned long long)h.fragments_retransmitted, (unsigned long long)c.keyframe_requests, w->key_events,
+        (unsigned long long)h.packets_sent, (unsigned long long)c.packets_lost,
+        (unsigned long long)c.packets_sent, (unsigned long long)h.packets_lost, w->n_events,
+        (unsigned long long)c.input_repeated, (double)c.rtt_ns / 1e6, (unsigned long long)w->replays,
+        w->restarts, w->rebinds, (unsigned long long)h.path_changes, h.mtu_bytes, h.key_generation,
+        h.ecn_capable ? "kept" : "off", (unsigned long long)h.repairs_sent,
+        (unsigned long long)c.fragments_recovered);
 }
 
 /* The last input, message and cursor position; then nothing more, but for the keyframe that may be asked for.
