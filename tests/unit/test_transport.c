@@ -446,6 +446,80 @@ START_TEST(datagrams_keep_their_bounds_and_order)
 }
 END_TEST
 
+/* The traffic class that the next datagram at FD came with; its length must be LEN. */
+static int class_of_next(int fd, size_t len)
+{
+    uint8_t datagram[2048];
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct iovec iov = {datagram, sizeof datagram};
+    struct msghdr h = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof control.bytes};
+    int value;
+    ck_assert_int_eq(recvmsg(fd, &h, MSG_DONTWAIT), (ssize_t)len);
+    struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+    ck_assert_ptr_nonnull(c);
+    ck_assert_int_eq(c->cmsg_type, IPV6_TCLASS);
+    memcpy(&value, CMSG_DATA(c), sizeof value);
+    return value;
+}
+
+static enum rift_ecn came_with;
+static unsigned came;
+
+static void note_ecn(void *userdata, const struct wv_address *from, enum rift_ecn ecn,
+                     const uint8_t *datagram, size_t len, uint64_t at)
+{
+    came_with = ecn;
+    came++;
+}
+
+START_TEST(datagrams_carry_their_marks)
+{
+    struct wv_address to, from;
+    int a = open_loopback(&to), fd = open_loopback(&from), on = 1, ce = 3;
+    struct wv_metrics *metrics;
+    struct wv_udp *u, *v;
+    const uint8_t tos[] = {
+        wv_udp_tos(RIFT_CLASS_INPUT, RIFT_ECN_NONE), wv_udp_tos(RIFT_CLASS_MEDIA, RIFT_ECN_ECT1),
+        wv_udp_tos(RIFT_CLASS_MEDIA, RIFT_ECN_ECT0), wv_udp_tos(RIFT_CLASS_CONTROL, RIFT_ECN_NONE)};
+    ck_assert_uint_eq(tos[0], 0xb8);
+    ck_assert_uint_eq(tos[1], 0x89);
+    ck_assert_int_eq(setsockopt(a, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof on), 0);
+    ck_assert_int_eq(wv_metrics_new(&metrics, -1, "transport", wv_transport_metrics, WV_T_METRICS), 0);
+    ck_assert_int_eq(wv_udp_new(&u, fd, metrics), 0);
+    /* Equal in size and address: only the marks keep them from being one message. */
+    for (unsigned i = 0; i < 40; i++) {
+        uint8_t *slot = wv_udp_slot(u);
+        memset(slot, (int)i, 900);
+        wv_udp_commit(u, &to, 900, tos[i / 3 % 4]);
+    }
+    ck_assert_int_eq(wv_udp_flush(u), 0);
+    for (unsigned i = 0; i < 40; i++)
+        ck_assert_int_eq(class_of_next(a, 900), tos[i / 3 % 4]);
+    ck_assert_uint_eq(wv_metric_value(metrics, WV_T_SEND_UNMARKED), 0);
+    /* And back: what a router marked. */
+    ck_assert_int_eq(wv_udp_new(&v, a, metrics), 0);
+    ck_assert_int_eq(setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &ce, sizeof ce), 0);
+    wv_udp_slot(u);
+    wv_udp_commit(u, &to, 10, 0);
+    ck_assert_int_eq(wv_udp_flush(u), 0);
+    ck_assert_int_eq(wv_udp_receive(v, note_ecn, NULL, 1), 0);
+    ck_assert_uint_eq(came, 1);
+    ck_assert_int_eq(came_with, RIFT_ECN_CE);
+    ck_assert_uint_eq(wv_metric_value(metrics, WV_T_RECEIVED_CE), 1);
+    wv_udp_free(u);
+    wv_udp_free(v);
+    wv_metrics_free(metrics);
+    close(a);
+    close(fd);
+}
+END_TEST
+
 START_TEST(an_address_that_cannot_be_reached_hurts_nobody_else)
 {
     /* Port 0 of a documentation address: no route, or no such port; refused in any case. */
@@ -500,6 +574,7 @@ static Suite *suite(void)
     tcase_add_test(c, reports_are_bounded);
     tcase_add_test(c, addresses_read_like_addresses);
     tcase_add_test(c, datagrams_keep_their_bounds_and_order);
+    tcase_add_test(c, datagrams_carry_their_marks);
     tcase_add_test(c, an_address_that_cannot_be_reached_hurts_nobody_else);
     suite_add_tcase(s, c);
     return s;
