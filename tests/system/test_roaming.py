@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """A client whose address changes in the middle of a session stays in it; who only copies its datagrams does not get
 it. Between client and host stands a relay that does what a NAT does, and what an attacker would."""
+import os
 import select
 import signal
 import socket
+import subprocess
 import threading
 import time
 
-from harness import SystemTest, free_udp_port, main, wait_for
+from harness import BIN, SystemTest, free_udp_port, main, wait_for
 
 
 class Nat(threading.Thread):
@@ -72,6 +74,57 @@ class Nat(threading.Thread):
         self.join()
         for s in (self.inside, self.outside, self.spy):
             s.close()
+
+
+def ip(*arguments, namespace=None):
+    command = ["ip"] + (["-n", namespace] if namespace else []) + list(arguments)
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+class OtherNetwork(SystemTest):
+    """The client's machine itself gets another address, as between two wireless networks.
+
+        this namespace: host at 10.213.77.1 --- pair of veth --- client's namespace: 10.213.77.2, then .3
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.space = f"wavry{os.getpid()}"
+        self.near, self.far = f"wvn{os.getpid() % 100000}", f"wvf{os.getpid() % 100000}"
+        if not ip("netns", "add", self.space):
+            self.skipTest("network namespaces can't be made here")
+        self.addCleanup(ip, "netns", "del", self.space)
+        if not ip("link", "add", self.near, "type", "veth", "peer", "name", self.far, "netns", self.space):
+            self.skipTest("no veth here")
+        self.addCleanup(ip, "link", "del", self.near)
+        ip("addr", "add", "10.213.77.1/24", "dev", self.near)
+        ip("link", "set", self.near, "up")
+        ip("addr", "add", "10.213.77.2/24", "dev", self.far, namespace=self.space)
+        ip("link", "set", self.far, "up", namespace=self.space)
+
+    def test_an_address_is_taken_away_and_another_given(self):
+        _, display = self.xvfb()
+        self.target(display)
+        self.host(display)
+        self.authorize(self.path("probe.identity"), "probe")
+        probe = self.start("probe", ["ip", "netns", "exec", self.space, f"{BIN}/wavry-probe", "10.213.77.1", "--port",
+                                     str(self.port), "--identity", self.path("probe.identity"), "--seconds", "60",
+                                     "--json", self.path("probe.json"), "--pause", "10", "--verbose"])
+        wait_for(lambda: self.presses_seen() > 2, 15, lambda: "presses seen first: " + self.read_log("probe"))
+        moved = []
+        for old, new in ((2, 3), (3, 4), (4, 2)):
+            moved.append(time.monotonic())
+            ip("addr", "del", f"10.213.77.{old}/24", "dev", self.far, namespace=self.space)
+            ip("addr", "add", f"10.213.77.{new}/24", "dev", self.far, namespace=self.space)
+            wait_for(lambda: f".{new}:" in self.sessions()[0]["address"], 5, "the session at its new address")
+            self.wait_for_press()
+        probe.send_signal(signal.SIGTERM)
+        result = self.probe_result(probe, 10)
+        self.assertEqual(result["connects"], 1, "one connection from beginning to end")
+        gaps = [max([length for at, length in result["gaps"] if m - 0.1 <= at <= m + 2], default=0) for m in moved]
+        print(f"freezes by another address of the machine: {gaps} ms")
+        self.assertLess(min(gaps), 250)
+        self.assertLess(max(gaps), 900)
 
 
 class Roaming(SystemTest):
