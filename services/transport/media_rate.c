@@ -100,7 +100,7 @@ void rate_pump(struct wv_transport *t, uint64_t now)
 
 void rate_publish(struct wv_transport *t)
 {
-    uint64_t capacity = 0, queue = 0;
+    uint64_t capacity = 0, queue = 0, share = 0;
     for (size_t i = 0; i < t->top; i++) {
         struct session *s = &t->slots[i];
         struct rift_session_rate_stats stats;
@@ -111,11 +111,11 @@ void rate_publish(struct wv_transport *t)
         if (c->capacity_bps && (!capacity || c->capacity_bps < capacity))
             capacity = c->capacity_bps;
         queue = WV_MAX(queue, c->queue_ns);
+        share = WV_MAX(share, (uint64_t)s->seen.repair_permille);
         wv_metric_add(t->metrics, WV_T_REPORTS, stats.reports_received - s->rate_seen.reports_received);
-        wv_metric_add(t->metrics, WV_T_PADDING, stats.padding_sent - s->rate_seen.padding_sent);
         s->rate_seen = stats;
     }
     wv_metric_set(t->metrics, WV_T_CAPACITY, capacity);
     wv_metric_set(t->metrics, WV_T_QUEUE, queue / WV_NS_PER_US);
-    wv_metric_set(t->metrics, WV_T_HOLDING, t->media.rate.hold);
+    wv_metric_set(t->metrics, WV_T_REPAIR_SHARE, share);
 }

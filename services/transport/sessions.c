@@ -56,6 +56,7 @@ void session_configure(const struct wv_transport *t, struct rift_session_config 
     config->max_bps = WV_MAX(t->setup.pacing_bps, (uint64_t)t->setup.bitrate_bps);
     config->start_bps = t->setup.start_bps;
     config->fps = t->setup.max_fps;
+    config->fec = t->setup.fec && t->setup.congestion; /* reports tell of the losses */
 }
 
 void session_enter(struct wv_transport *t)
@@ -204,6 +205,7 @@ void session_count(struct wv_transport *t, struct session *s)
     wv_metric_add(t->metrics, WV_T_DROPPED_MALFORMED, stats.dropped_malformed - s->seen.dropped_malformed);
     wv_metric_add(t->metrics, WV_T_RETRANSMITTED,
                   stats.fragments_retransmitted - s->seen.fragments_retransmitted);
+    wv_metric_add(t->metrics, WV_T_REPAIRS, stats.repairs_sent - s->seen.repairs_sent);
     wv_metric_add(t->metrics, WV_T_PATH_ATTEMPTS, stats.path_attempts - s->seen.path_attempts);
     if (stats.path_changes != s->seen.path_changes)
         note_move(t, s);

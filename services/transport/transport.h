@@ -26,6 +26,7 @@ struct wv_transport_setup {
     const struct rift_cc_ops *congestion; /* NULL: none */
     enum rift_cc_mode mode;
     uint32_t min_bps, start_bps;
+    bool fec;                                         /* repairs where a path loses datagrams */
     void (*status)(void *userdata, const char *text); /* a sentence for the administrator, when it changed */
     void (*drained)(void *userdata);
     void *userdata;
