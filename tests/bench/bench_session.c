@@ -1,6 +1,7 @@
 /* What a session costs without a network: a host sends frames of 20 kB (18 datagrams), a client takes them;
  * input goes the other way. Prints a line for people and one of JSON. */
 #include "lib/base/util.h"
+#include "rift/core/delta.h"
 #include "rift/core/session.h"
 #include "rift/crypto/identity.h"
 
@@ -9,6 +10,7 @@
 
 #define FRAME_BYTES 20000
 #define FRAMES      20000
+#define BACK        1024 /* datagrams on their way back */
 
 struct totals {
     uint64_t send_ns, receive_ns, input_ns, datagrams, frames, events;
@@ -54,6 +56,90 @@ static void run(struct rift_session *host, struct rift_session *client, struct t
         pass(client, host, now, input);
         pass(host, client, now, input);
     }
+}
+
+/* Every allocation of the program is counted. */
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t size);
+void *malloc(size_t size);
+void *calloc(size_t n, size_t size);
+void *realloc(void *p, size_t size);
+static unsigned long long allocations;
+
+void *malloc(size_t size)
+{
+    allocations++;
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    allocations++;
+    return __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t size)
+{
+    allocations++;
+    return __libc_realloc(p, size);
+}
+
+/* DELTA, reports and repairs: a datagram in 50 is lost, 60 ms round trip, 20 kB 60 times a second. */
+static void controlled(void)
+{
+    static uint8_t frame[FRAME_BYTES];
+    struct rift_session_config h = {.role = RIFT_ROLE_HOST, .local_id = 1, .remote_id = 2, .fec = true};
+    struct rift_session_config c = {.role = RIFT_ROLE_CLIENT, .local_id = 2, .remote_id = 1, .fps = 60};
+    struct rift_session *host, *client;
+    static struct {
+        uint8_t data[RIFT_MTU_BYTES];
+        size_t len;
+        uint64_t due;
+    } back[BACK];
+    unsigned in = 0, out = 0;
+    uint64_t cpu_ns = 0, datagrams = 0;
+    h.congestion = &rift_delta;
+    h.min_bps = 500000, h.max_bps = 100000000, h.start_bps = 20000000, h.fps = 60;
+    if (rift_session_new(&host, &h, WV_NS_PER_S) < 0 || rift_session_new(&client, &c, WV_NS_PER_S) < 0)
+        abort();
+    unsigned long long before = 0;
+    for (uint32_t i = 0; i < 1500 * 17; i++) {
+        uint64_t now = WV_NS_PER_S + i * WV_NS_PER_MS;
+        uint8_t datagram[RIFT_MTU_BYTES];
+        size_t len;
+        struct rift_event e;
+        struct rift_frame_meta meta = {.frame_id = i / 17, .keyframe = i == 0};
+        if (i == 300 * 17)
+            before = allocations;
+        uint64_t began = wv_now_ns();
+        if (i % 17 == 0)
+            (void)rift_session_target_bps(host, now);
+        if (i % 17 == 0)
+            rift_session_send_frame(host, &meta, frame, sizeof frame, now);
+        while (rift_session_send(host, datagram, sizeof datagram, now, &len) == 0)
+            if (++datagrams % 50)
+                rift_session_receive(client, datagram, len, now);
+        while (rift_session_send(client, back[in % BACK].data, RIFT_MTU_BYTES, now, &back[in % BACK].len) ==
+               0)
+            back[in++ % BACK].due = now + 60 * WV_NS_PER_MS;
+        for (; out != in && back[out % BACK].due <= now; out++)
+            rift_session_receive(host, back[out % BACK].data, back[out % BACK].len, now);
+        while (rift_session_next_event(client, &e) == 0 || rift_session_next_event(host, &e) == 0)
+            ;
+        cpu_ns += wv_now_ns() - began;
+    }
+    struct rift_session_stats hs, cs;
+    rift_session_get_stats(host, &hs);
+    rift_session_get_stats(client, &cs);
+    printf("with DELTA and repairs: %.0f ns a datagram through both ends, %llu repairs gave back %llu; "
+           "%llu allocations in 1200 frames\n",
+           (double)cpu_ns / (double)datagrams, (unsigned long long)hs.repairs_sent,
+           (unsigned long long)cs.fragments_recovered, allocations - before);
+    printf("{\"bench\":\"session-controlled\",\"ns_per_datagram\":%.0f,\"allocations\":%llu}\n",
+           (double)cpu_ns / (double)datagrams, allocations - before);
+    rift_session_free(host);
+    rift_session_free(client);
 }
 
 /* The export of a host's state with an event to be acknowledged and a short message under way. */
@@ -107,6 +193,7 @@ int main(void)
            send, receive, 1e9 / (send + receive), (double)video.send_ns / FRAMES / 1e3, event,
            (unsigned long long)(video.frames + input.frames),
            (unsigned long long)(video.events + input.events), stats.memory_bytes);
+    controlled();
     printf("{\"bench\":\"session-export\",\"export_ns\":%.0f}\n", export_ns());
     bool complete = video.frames + input.frames == FRAMES && video.events + input.events == FRAMES;
     rift_session_free(host);
