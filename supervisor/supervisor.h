@@ -51,7 +51,7 @@ struct wv_child {
     bool leaving;       /* told to stop by somebody: its end is no failure */
     bool counted;       /* its failure is counted already, by its own word */
     uint64_t since_ns, started_ns, retry_at_ns;
-    uint64_t ready_ns; /* when this process became ready; 0: it never was */
+    uint64_t ready_ns;              /* when this process became ready; 0: it never was */
     uint64_t heartbeat_ns, seen_ns; /* the last heartbeat, and when we saw it change */
     uint64_t starved_ticks;         /* CPU time at that moment */
     unsigned failures;              /* in a row, before they were of any use */
