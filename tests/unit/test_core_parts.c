@@ -2,12 +2,15 @@
 #include "lib/base/util.h"
 #include "rift/core/control.h"
 #include "rift/core/input.h"
+#include "rift/core/join.h"
 #include "rift/core/pacer.h"
 #include "rift/core/packet.h"
 #include "rift/core/pool.h"
 #include "rift/core/timing.h"
 
 #include <check.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MS WV_NS_PER_MS
@@ -198,6 +201,64 @@ START_TEST(lost_counters_are_counted_and_reserved_blocks_are_not)
 }
 END_TEST
 
+/* Fragment INDEX of COUNT, of LEN bytes where each has SIZE, given to a client's join. */
+static int join_fragment(struct rift_join *j, uint16_t index, uint16_t count, uint16_t size, size_t len)
+{
+    uint8_t body[RIFT_PAYLOAD_MAX_BYTES] = {0};
+    struct wv_writer w;
+    wv_writer_init(&w, body, sizeof body);
+    wv_write_u32(&w, 1);
+    wv_write_u16(&w, 1);
+    wv_write_u8(&w, RIFT_VIDEO_KEY);
+    wv_write_u16(&w, count);
+    wv_write_u16(&w, size);
+    wv_write_u16(&w, index);
+    ck_assert_uint_le(w.length + len, sizeof body);
+    struct wv_reader r;
+    wv_reader_init(&r, body, w.length + len);
+    return rift_join_fragment(j, &r, WV_NS_PER_S);
+}
+
+START_TEST(a_fragment_outside_its_frame_is_refused)
+{
+    struct rift_pool pool = {0};
+    struct rift_timing timing;
+    struct rift_join *j = calloc(1, sizeof *j);
+    ck_assert_ptr_nonnull(j);
+    rift_timing_init(&timing, WV_NS_PER_S, 0);
+    rift_join_init(j, &pool, &timing);
+    ck_assert_int_eq(join_fragment(j, 0, 3, 600, 600), 0);
+    static const struct {
+        uint16_t index, count, size;
+        size_t len;
+    } bad[] = {
+        {3, 3, 600, 600},          /* one past the last */
+        {UINT16_MAX, 3, 600, 600}, /* far past */
+        {1, 3, 600, 599},
+        {1, 3, 600, 601}, /* one in the middle is as long as all are */
+        {2, 3, 600, 601},
+        {2, 3, 600, 0}, /* the last is no longer, and no nothing */
+        {1, 4, 600, 600},
+        {1, 3, 700, 700}, /* another shape than the frame's first fragment told */
+        {0, 0, 600, 600},
+        {0, 1, 600, RIFT_META_BYTES}, /* nothing in it */
+        {0, 3, 511, 511},             /* smaller than a fragment may be */
+        {0, UINT16_MAX, 1024, 1024},  /* larger than a frame may be */
+    };
+    for (size_t i = 0; i < WV_ARRAY_SIZE(bad); i++)
+        ck_assert_msg(join_fragment(j, bad[i].index, bad[i].count, bad[i].size, bad[i].len) == -EBADMSG,
+                      "case %zu was taken", i);
+    ck_assert_int_eq(join_fragment(j, 2, 3, 600, 1), 0);
+    ck_assert_int_eq(join_fragment(j, 1, 3, 600, 600), 0);
+    struct rift_event event;
+    ck_assert_int_eq(rift_join_pop(j, &event, WV_NS_PER_S), 0);
+    ck_assert_uint_eq(event.frame.len, 2 * 600 + 1 - RIFT_META_BYTES);
+    rift_join_fini(j);
+    rift_pool_fini(&pool);
+    free(j);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("core parts");
@@ -211,6 +272,7 @@ int main(void)
     tcase_add_test(t, pongs_that_nobody_asked_for_say_nothing);
     tcase_add_test(t, acknowledgements_of_the_unsent_are_refused);
     tcase_add_test(t, input_sequences_wrap);
+    tcase_add_test(t, a_fragment_outside_its_frame_is_refused);
     tcase_add_test(t, lost_counters_are_counted_and_reserved_blocks_are_not);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);

@@ -1,5 +1,6 @@
 /* The whole transport over loopback, with the identity stage's code behind its link. */
 #include "lib/base/util.h"
+#include "lib/ipc/au_ring_layout.h"
 #include "proto/bus_media.pb-c.h"
 #include "tests/unit/transport_kit.h"
 
@@ -118,6 +119,37 @@ START_TEST(a_client_sees_frames)
 
     rift_session_close(c.session, RIFT_CLOSE_NORMAL, "bye", wv_now_ns());
     wait_viewers(0);
+}
+END_TEST
+
+START_TEST(rubbish_in_the_ring_is_counted_and_followed_by_a_keyframe)
+{
+    static struct kit_client c;
+    uint64_t one = 1;
+    connect_client(&c, 1, false);
+    kit_push(&kit, true, 1, 1000, 0);
+    kit_until(&kit, has_frames, &c);
+    kit_run(&kit, 300);
+    unsigned requests = kit.keyframe_requests;
+    struct au_control *control =
+        mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, kit.au_entries, 0);
+    ck_assert_ptr_ne(control, MAP_FAILED);
+    uint64_t honest = atomic_exchange(&control->write, UINT64_MAX - 5);
+    ck_assert_int_eq(write(kit.au_event, &one, sizeof one), sizeof one);
+    wait_metric(WV_T_AU_BAD, 1);
+    atomic_store(&control->write, honest);
+    munmap(control, sizeof *control);
+
+    c.n_frames = 0;
+    for (unsigned i = 0; i < 3; i++) { /* what refers to what was lost is not sent */
+        kit_push(&kit, false, 2, 1000, 0);
+        kit_run(&kit, 20);
+    }
+    ck_assert_uint_eq(c.n_frames, 0);
+    ck_assert_uint_gt(kit.keyframe_requests, requests);
+    kit_push(&kit, true, 3, 1000, 0);
+    kit_until(&kit, has_frames, &c);
+    ck_assert_uint_eq(c.frame_first_byte, 3);
 }
 END_TEST
 
@@ -711,6 +743,7 @@ static Suite *suite(void)
     tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, a_client_sees_frames);
+    tcase_add_test(c, rubbish_in_the_ring_is_counted_and_followed_by_a_keyframe);
     tcase_add_test(c, a_request_brings_one_keyframe_request);
     tcase_add_test(c, a_restarted_encoder_is_told_its_target);
     tcase_add_test(c, clients_are_told_why_there_is_no_picture);
