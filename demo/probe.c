@@ -17,6 +17,8 @@
 
 #define PRESSES_MAX    100000
 #define PRESS_LIMIT_NS (1 * WV_NS_PER_S) /* a press that isn't seen by then is lost */
+#define GAPS_MAX       20000
+#define GAP_NS         (40 * WV_NS_PER_MS) /* more than two frames that are missing */
 #define SETTLE_NS      (50 * WV_NS_PER_MS)
 #define GRID           8 /* every 8th chroma sample of every 8th row is looked at */
 
@@ -25,6 +27,11 @@ enum patch { PATCH_NONE, PATCH_OFF, PATCH_ON };
 struct press {
     uint64_t at_ns;
     uint64_t latency_ns; /* 0: lost */
+};
+
+/* The picture stood still. */
+struct gap {
+    uint64_t at_ns, length_ns;
 };
 
 struct probe {
@@ -38,6 +45,8 @@ struct probe {
     size_t n_presses;
     unsigned pause_ms;
     uint64_t first_picture_ns, last_picture_ns, longest_freeze_ns;
+    struct gap *gaps;
+    size_t n_gaps;
     const char *json, *snapshot;
     struct wv_client_picture last; /* stays valid until the next one was looked at */
     bool verbose;
@@ -103,6 +112,13 @@ static int on_timer(void *userdata, uint64_t now)
     return 0;
 }
 
+static void note_gap(struct probe *p, uint64_t at_ns, uint64_t length_ns)
+{
+    p->longest_freeze_ns = WV_MAX(p->longest_freeze_ns, length_ns);
+    if (length_ns > GAP_NS && p->n_gaps < GAPS_MAX)
+        p->gaps[p->n_gaps++] = (struct gap){at_ns, length_ns};
+}
+
 static void on_picture(void *userdata, const struct wv_client_picture *picture)
 {
     struct probe *p = userdata;
@@ -112,7 +128,7 @@ static void on_picture(void *userdata, const struct wv_client_picture *picture)
     if (!p->first_picture_ns)
         p->first_picture_ns = now;
     else
-        p->longest_freeze_ns = WV_MAX(p->longest_freeze_ns, now - p->last_picture_ns);
+        note_gap(p, p->last_picture_ns, now - p->last_picture_ns);
     p->last_picture_ns = now;
     if (patch != PATCH_NONE)
         p->seen = patch;
@@ -212,6 +228,10 @@ static int write_json(const struct probe *p, const struct wv_client_stats *stats
     for (size_t i = 0; i < p->n_presses; i++)
         fprintf(out, "%s[%.3f, %.2f]", i ? ", " : "", (double)p->presses[i].at_ns / 1e9,
                 (double)p->presses[i].latency_ns / 1e6);
+    fprintf(out, "],\n  \"gaps\": [");
+    for (size_t i = 0; i < p->n_gaps; i++)
+        fprintf(out, "%s[%.3f, %.1f]", i ? ", " : "", (double)p->gaps[i].at_ns / 1e9,
+                (double)p->gaps[i].length_ns / 1e6);
     fprintf(out, "]\n}\n");
     if (fclose(out) != 0)
         return -ENOMEM;
@@ -358,12 +378,14 @@ int main(int argc, char **argv)
     }
     options.identity = &identity;
     p.presses = calloc(PRESSES_MAX, sizeof *p.presses);
-    if (!p.presses)
+    p.gaps = calloc(GAPS_MAX, sizeof *p.gaps);
+    if (!p.presses || !p.gaps)
         return EX_OSERR;
     setvbuf(stdout, NULL, _IOLBF, 0);
     srandom((unsigned)wv_now_ns());
     int code = run(&p, &options, seconds);
     free(p.presses);
+    free(p.gaps);
     rift_identity_wipe(&identity);
     return code;
 }

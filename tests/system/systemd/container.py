@@ -1,0 +1,206 @@
+"""A host as an administrator has it: a Debian with systemd in a container, the built tree installed into it, its units
+run. Needs root, debootstrap and systemd-nspawn; says SKIP with the reason where that can't be had."""
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+from harness import wait_for  # noqa: E402
+
+BIN = os.environ.get("WAVRY_BIN", os.path.join(HERE, "../../../build/bin"))
+BUILD = os.path.dirname(os.path.abspath(BIN))
+STAGES = ["transport", "identity", "capture", "encoder", "input"]
+# Loaded by name at run time, or used by the tests.
+PACKAGES = ["gstreamer1.0-plugins-ugly", "xvfb", "dbus", "iproute2", "procps", "libpam-systemd"]
+WATCHDOG_S = 2.0
+
+
+def skip(reason):
+    print(f"SKIP: systemd tests: {reason}")
+    raise unittest.SkipTest(reason)
+
+
+def linked_packages():
+    """The Debian packages of the libraries that the installed programs are linked with."""
+    programs = [f"{BIN}/{name}" for name in sorted(os.listdir(BIN)) if name.startswith("wavry")]
+    ldd = subprocess.run(["ldd", *programs], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    files = sorted({os.path.realpath(path) for path in re.findall(r"=> (/\S+)", ldd)})
+    owners = subprocess.run(["dpkg", "-S", *files], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    return sorted({line.split(":")[0] for line in owners.splitlines()})
+
+
+class Container:
+    """One for all tests of a run: booting is cheap, the tree is not."""
+
+    def __init__(self):
+        if os.getuid() != 0:
+            skip("they boot a container, which needs root")
+        for program in ("debootstrap", "systemd-nspawn", "nsenter", "ip"):
+            if not shutil.which(program):
+                skip(f"{program} is missing (packages debootstrap, systemd-container, util-linux, iproute2)")
+        self.dir = tempfile.mkdtemp(prefix="wavry-systemd-")
+        self.state = os.path.join(self.dir, "state")
+        os.makedirs(self.state)
+        self.tree = self.make_tree()
+        up = self.bed("up", self.tree, timeout=60)
+        if up.returncode != 0:
+            self.down()
+            skip("the container does not boot here: " + up.stdout.strip()[-300:])
+        with open(f"{self.state}/net") as f:
+            self.address = f"10.77.{f.read().strip()}.2"
+        with open(f"{self.state}/leader") as f:
+            self.leader = int(f.read())
+        self.root = f"{self.state}/over/root"
+
+    def bed(self, *arguments, timeout):
+        return subprocess.run([f"{HERE}/bed.sh", *arguments], env={**os.environ, "STATE": self.state}, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False)
+
+    def make_tree(self):
+        cache = os.path.join(BUILD, "systemd-tree")
+        os.makedirs(cache, exist_ok=True)
+        packages = sorted(set(PACKAGES + linked_packages()))
+        made = self.bed("tree", f"{cache}/debian.tar", *packages, timeout=600)
+        if made.returncode != 0:
+            skip("the Debian tree can't be made: " + made.stdout.strip()[-300:])
+        name = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+        folder = f"{cache}/{name}"
+        if not os.path.exists(f"{folder}.whole"):
+            shutil.rmtree(folder, ignore_errors=True)
+            os.makedirs(folder)
+            subprocess.run(["tar", "-C", folder, "-xf", f"{cache}/debian.tar"], check=True)
+            open(f"{folder}.whole", "w").close()
+        return folder
+
+    def down(self):
+        self.bed("down", timeout=60)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def run(self, *command, timeout=30, check=False):
+        result = subprocess.run(["nsenter", "-t", str(self.leader), "-a", "--", *command], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout, check=False)
+        if check and result.returncode != 0:
+            raise AssertionError(f"{' '.join(command)}: {result.returncode}\n{result.stdout}{result.stderr}\n"
+                                 + self.journal())
+        return result
+
+    def install(self):
+        """The built tree, as a package would put it there."""
+        subprocess.run(["cmake", "--install", BUILD], env={**os.environ, "DESTDIR": self.root},
+                       check=True, stdout=subprocess.DEVNULL)
+        for tool in ("wavry-demo-target", "wavry-held-keys"):
+            shutil.copy(f"{BIN}/{tool}", f"{self.root}/usr/local/bin/{tool}")
+        self.write("/etc/wavry/display.env", "WAVRY_SCREEN=1280x720\nWAVRY_SESSION=wavry-demo-target\n")
+        self.run("systemd-sysusers", check=True)
+        self.run("systemd-tmpfiles", "--create", "wavry.conf", check=True)
+        self.run("systemctl", "daemon-reload", check=True)
+        self.run("systemctl", "enable", "wavry-display", "wavry-host.target", check=True)
+
+    def write(self, path, text):
+        os.makedirs(os.path.dirname(self.root + path), exist_ok=True)
+        with open(self.root + path, "w") as f:
+            f.write(text)
+
+    def systemctl(self, *arguments, check=True, timeout=30):
+        return self.run("systemctl", *arguments, check=check, timeout=timeout)
+
+    def show(self, unit, *properties):
+        text = self.run("systemctl", "show", unit, *[f"-p{name}" for name in properties]).stdout
+        return dict(line.split("=", 1) for line in text.splitlines())
+
+    def main_pid(self, stage):
+        """As the container counts."""
+        return int(self.show(f"wavry-{stage}", "MainPID")["MainPID"])
+
+    def kill(self, stage, sig):
+        self.run("kill", f"-{sig}", str(self.main_pid(stage)), check=True)
+
+    def journal(self, *arguments, lines=60):
+        return self.run("journalctl", "-b", "--no-pager", "-o", "short-precise", "-n", str(lines),
+                        *(arguments or ["-u", "wavry-*"])).stdout
+
+    def stages(self):
+        result = self.run("wavryctl", "stages", "--json")
+        try:
+            return {row["name"]: row for row in json.loads(result.stdout)["stages"]}
+        except ValueError:
+            return {}
+
+    def all_ready(self):
+        stages = self.stages()
+        return all(stages.get(name, {}).get("state") == "ready" for name in STAGES) and stages
+
+    def wait_ready(self, seconds=15):
+        return wait_for(self.all_ready, seconds, lambda: f"every stage ready; {self.stages()}\n{self.journal()}")
+
+    def wait_new(self, stage, old_pid, seconds=15):
+        """Waits until another process of STAGE is ready."""
+        def ready():
+            row = self.stages().get(stage, {})
+            return row.get("pid") not in (None, 0, old_pid) and row["state"] == "ready"
+        wait_for(ready, seconds, lambda: f"a new {stage}; {self.stages().get(stage)}\n{self.journal()}")
+
+    def processes(self):
+        """Of Wavry's, inside."""
+        text = self.run("ps", "-eo", "pid=,user:20=,comm=").stdout
+        return [line for line in text.splitlines() if " wavry-" in line]
+
+
+class Client:
+    """wavry-probe on this machine, on the host in the container, by way of a veth pair."""
+
+    def __init__(self, container, folder, pause=20):
+        self.json = f"{folder}/probe.json"
+        self.log_path = f"{folder}/probe.log"
+        identity = f"{folder}/probe.identity"
+        key = subprocess.run([f"{BIN}/wavry-client", "--identity", identity, "--print-key"], text=True, check=True,
+                             stdout=subprocess.PIPE, env={**os.environ, "XDG_CONFIG_HOME": folder}).stdout.strip()
+        container.run("wavryctl", "authorize", key, "--name", "probe", check=True)
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen([f"{BIN}/wavry-probe", container.address, "--identity", identity,
+                                             "--seconds", "3600", "--pause", str(pause), "--json", self.json,
+                                             "--verbose"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def presses(self):
+        return self.log().count("photon_ms=")
+
+    def wait_press(self, seconds=15):
+        """Waits until a press that began from now on is seen."""
+        base = self.presses()
+        wait_for(lambda: self.presses() > base + 1, seconds, lambda: "presses seen: " + self.log()[-1500:])
+
+    def finish(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(10)
+        with open(self.json) as f:
+            return json.load(f)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def freeze_ms(result, at, until):
+    """How long nothing moved between AT and UNTIL (seconds, monotonic): pictures, or presses that were waiting."""
+    gaps = [length for begin, length in result["gaps"] if begin < until and begin + length / 1e3 > at]
+    waits = [latency if latency else 1000.0 for begin, latency in result["presses"]
+             if begin < until and begin + (latency or 1000.0) / 1e3 > at]
+    return max(gaps, default=0.0), max(waits, default=0.0)
+
+
+def now():
+    return time.monotonic()
