@@ -54,6 +54,10 @@ class Idle(SystemTest):
         cpu, samples = measured
         print(title)
         growth = {}
+        for name in cpu if SOAK and len(samples["transport"]) > 100 else []:
+            tenth = len(samples[name]) // 10
+            print(f"  {name:<11} private KiB, each a tenth of the time later:",
+                  *(samples[name][i * tenth][2] for i in range(10)), samples[name][-1][2])
         for name in cpu:
             rss, pss, _ = samples[name][-1]
             fifth = max(1, len(samples[name]) // 5)

@@ -83,14 +83,16 @@ class BadNetwork(SystemTest):
 
         def play(to_host, data):
             copies = [(rng.random() * 0.01, data), (rng.random() * 0.02, data)]
+            # A bent FINISH that comes before the true one ends the association (WIRE.md 1.5), and costs another try.
+            ahead = 0.03 if data[0] == FINISH else 0
             kind = rng.randrange(4)
             if kind == 0:
-                copies.append((0, data[:rng.randrange(len(data))]))
+                copies.append((ahead, data[:rng.randrange(len(data))]))
             elif kind == 1:
                 at = rng.randrange(len(data))
-                copies.append((0, data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1:]))
+                copies.append((ahead, data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1:]))
             elif kind == 2:
-                copies.append((0, data + b"more"))
+                copies.append((ahead, data + b"more"))
             elif kind == 3:
                 copies.append((0.1, data))
             return copies
@@ -102,7 +104,7 @@ class BadNetwork(SystemTest):
         probe = self.probe(40, "--pause", "60")
         wait_for(lambda: self.presses_seen() > 10, 30, lambda: "presses: " + self.read_log("probe"))
         for name in ["dropped_replay_total", "dropped_auth_total", "dropped_malformed_total"]:
-            self.assertGreater(self.counted(name), 50, name)
+            wait_for(lambda: self.counted(name) > 50, 10, lambda: f"{name}: {self.counted(name)}")
         held = self.metrics()["input"]["events_refused_total"]["value"]
         self.assertEqual(held, 0, "no event came twice or bent to the input stage")
         probe.send_signal(signal.SIGTERM)
