@@ -167,8 +167,12 @@ static int on_timer(void *userdata, uint64_t now)
 
 int wv_child_init(struct wv_child *c, struct wv_supervisor *s, size_t index)
 {
-    *c = (struct wv_child){
-        .supervisor = s, .wiring = &wv_wiring_stages[index], .index = index, .pidfd = -1, .connection = -1};
+    *c = (struct wv_child){.supervisor = s,
+                           .wiring = &wv_wiring_stages[index],
+                           .index = index,
+                           .pidfd = -1,
+                           .connection = -1,
+                           .spare = {.pidfd = -1, .connection = -1}};
     return wv_loop_add_timer(s->loop, on_timer, c, &c->timer);
 }
 

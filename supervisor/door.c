@@ -144,6 +144,11 @@ static int refuse(struct wv_child *c, const char *why)
     return -EPROTO;
 }
 
+bool wv_door_knows(const struct wv_child *c, const Wavry__Bus__StageHello *hello)
+{
+    return !strcmp(hello->stage, c->wiring->name) && hello->protocol == PROTOCOL;
+}
+
 /* What a stage may say: FAILED and STOP at any time, HELLO once a connection, the rest after its grant. */
 static int handle(struct wv_child *c, const Wavry__Bus__StageMessage *m, uint64_t now)
 {
@@ -211,6 +216,16 @@ void wv_door_listen(struct wv_child *c, uint64_t now)
         (void)on_stage(c, 0, now);
 }
 
+int wv_door_attach(struct wv_child *c, int fd)
+{
+    c->connection = fd;
+    c->granted = false;
+    int r = wv_loop_add_fd(c->supervisor->loop, fd, EPOLLIN, on_stage, c, &c->connection_source);
+    if (r < 0)
+        c->connection = wv_close(fd);
+    return r;
+}
+
 static int on_knock(void *userdata, uint32_t events, uint64_t now)
 {
     struct wv_supervisor *s = userdata;
@@ -226,17 +241,15 @@ static int on_knock(void *userdata, uint32_t events, uint64_t now)
         wv_close(fd);
         return 0;
     }
+    if (s->mode != WV_MODE_STANDALONE && wv_spare_takes(c, peer.pid, fd, now))
+        return 0;
     wv_door_drop(c); /* one connection a stage: the newest */
     int r = s->mode == WV_MODE_STANDALONE ? 0 : wv_managed_arrive(c, peer.pid, now);
     if (r < 0) { /* gone again */
         wv_close(fd);
         return 0;
     }
-    c->connection = fd;
-    c->granted = false;
-    r = wv_loop_add_fd(s->loop, fd, EPOLLIN, on_stage, c, &c->connection_source);
-    if (r < 0)
-        c->connection = wv_close(fd);
+    (void)wv_door_attach(c, fd);
     return 0;
 }
 

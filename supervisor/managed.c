@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <systemd/sd-login.h>
 
+#define LOOK_AGAIN_NS (100 * WV_NS_PER_MS)
+
 /* In a person's own host everybody has one user; the unit is in the control group, which the kernel and the
  * service manager keep. */
 static bool is_in_unit(pid_t pid, const char *stage)
@@ -45,7 +47,7 @@ static void pause_after_failure(struct wv_child *c, uint64_t now)
     wv_child_enter(c, WV_STATE_BACKING_OFF, now, delay);
 }
 
-static void depart(struct wv_child *c, uint64_t now)
+void wv_managed_depart(struct wv_child *c, uint64_t now)
 {
     wv_door_listen(c, now);
     bool hung = c->state == WV_STATE_HUNG;
@@ -64,24 +66,30 @@ static void depart(struct wv_child *c, uint64_t now)
         pause_after_failure(c, now);
     }
     wv_notice("stage ended", "stage=%s exit=\"%s\" reason=\"%s\"", c->wiring->name, c->last_exit, c->reason);
+    wv_spare_promote(c, now);
     wv_supervisor_changed(c->supervisor);
 }
 
 static int on_end(void *userdata, uint32_t events, uint64_t now)
 {
-    depart(userdata, now);
+    wv_managed_depart(userdata, now);
     return 0;
 }
 
-int wv_managed_arrive(struct wv_child *c, pid_t pid, uint64_t now)
+void wv_managed_detach(struct wv_child *c)
 {
-    if (c->pid == pid)
-        return 0;
-    if (c->pid)
-        depart(c, now);
-    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (pidfd < 0)
-        return -errno;
+    if (c->connection_source)
+        c->connection_source = wv_loop_remove(c->connection_source);
+    if (c->pidfd_source)
+        c->pidfd_source = wv_loop_remove(c->pidfd_source);
+    c->connection = c->pidfd = -1;
+    c->pid = 0;
+    c->asked_in = c->granted = false;
+}
+
+/* Takes PIDFD, also on failure. */
+static int watch_process(struct wv_child *c, pid_t pid, int pidfd, uint64_t now)
+{
     int r = wv_loop_add_fd(c->supervisor->loop, pidfd, EPOLLIN, on_end, c, &c->pidfd_source);
     if (r < 0) {
         wv_close(pidfd);
@@ -94,10 +102,31 @@ int wv_managed_arrive(struct wv_child *c, pid_t pid, uint64_t now)
     c->started_ns = now;
     c->ready_ns = 0;
     c->leaving = c->counted = c->asked_in = c->found_running = false;
-    snprintf(c->confinement, sizeof c->confinement, "unit wavry-%s.service and seccomp", c->wiring->name);
+    snprintf(c->confinement, sizeof c->confinement, "unit wavry-%s%s.service and seccomp", c->wiring->name,
+             c->wiring->spare ? "*" : "");
     if (now >= c->retry_at_ns)
         wv_child_enter(c, WV_STATE_STARTING, now, 0);
     return 0;
+}
+
+int wv_managed_become(struct wv_child *c, pid_t pid, int pidfd, int connection, uint64_t now)
+{
+    int r = watch_process(c, pid, pidfd, now);
+    if (r < 0) {
+        wv_close(connection);
+        return r;
+    }
+    return wv_door_attach(c, connection);
+}
+
+int wv_managed_arrive(struct wv_child *c, pid_t pid, uint64_t now)
+{
+    if (c->pid == pid)
+        return 0;
+    if (c->pid)
+        wv_managed_depart(c, now);
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    return pidfd < 0 ? -errno : watch_process(c, pid, pidfd, now);
 }
 
 /* It ran under the supervisor before us. */
@@ -124,6 +153,11 @@ bool wv_managed_hello(struct wv_child *c, bool resuming, uint64_t now)
 {
     if (resuming)
         return take_over(c, now);
+    if (wv_spare_must_wait(c, now)) {
+        c->asked_in = true;
+        wv_child_enter(c, WV_STATE_BACKING_OFF, now, LOOK_AGAIN_NS);
+        return false;
+    }
     if (now >= c->retry_at_ns) {
         c->reason[0] = 0;
         return true;
@@ -159,7 +193,9 @@ void wv_managed_timer(struct wv_child *c, uint64_t now)
 {
     if (c->state != WV_STATE_BACKING_OFF)
         return;
-    if (c->asked_in)
+    if (c->asked_in && wv_spare_must_wait(c, now))
+        wv_child_enter(c, WV_STATE_BACKING_OFF, now, LOOK_AGAIN_NS);
+    else if (c->asked_in)
         let_in(c, now);
     else if (c->pid && c->counted)
         wv_door_drop(c); /* that ends it, and systemd starts the next */

@@ -245,8 +245,11 @@ static void close_all(struct wv_supervisor *s)
         wv_door_close(s);
     s->metrics = wv_metrics_free(s->metrics);
     s->loop = wv_loop_free(s->loop);
-    for (size_t i = 0; i < WV_WIRING_STAGES; i++)
+    for (size_t i = 0; i < WV_WIRING_STAGES; i++) {
         wv_close(s->children[i].pidfd);
+        wv_close(s->children[i].spare.pidfd);
+        wv_close(s->children[i].spare.connection);
+    }
     wv_vault_close(&s->vault);
     free(s->snapshot);
     wv_close(s->lock_fd);
@@ -289,7 +292,8 @@ int wv_supervisor_run(const struct wv_supervisor_options *options, struct wv_con
         .options = options, .config = config, .listen_fd = -1, .lock_fd = -1, .started_ns = wv_now_ns()};
     bool created;
     for (size_t i = 0; i < WV_WIRING_STAGES; i++)
-        s.children[i] = (struct wv_child){.pidfd = -1, .connection = -1};
+        s.children[i] =
+            (struct wv_child){.pidfd = -1, .connection = -1, .spare = {.pidfd = -1, .connection = -1}};
     if (wv_places_init(&s.places, options->runtime, options->state, &created) < 0)
         return EX_CANTCREAT;
     memset(s.vault.fds, 0xff, sizeof s.vault.fds); /* -1 */

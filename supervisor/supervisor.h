@@ -34,6 +34,14 @@ enum wv_supervisor_mode {
 
 struct wv_supervisor;
 
+/* A second process of a stage, see spare.c. */
+struct wv_spare {
+    pid_t pid; /* 0: none */
+    int pidfd, connection;
+    struct wv_loop_source *pidfd_source, *connection_source;
+    bool waiting; /* it said hello and was told to stand by */
+};
+
 struct wv_child {
     struct wv_supervisor *supervisor;
     const struct wv_wiring_stage *wiring;
@@ -43,6 +51,7 @@ struct wv_child {
     int pidfd;
     bool restart_asked;
     struct wv_loop_source *pidfd_source, *timer;
+    struct wv_spare spare;
     int connection;
     struct wv_loop_source *connection_source;
     bool granted;
@@ -132,6 +141,13 @@ void wv_child_forget_process(struct wv_child *c);
 struct wv_child *wv_managed_find(struct wv_supervisor *s, const struct wv_peer *peer);
 /* A process of the stage has knocked: it is the stage from here on. Returns 0 or a negative errno. */
 int wv_managed_arrive(struct wv_child *c, pid_t pid, uint64_t now);
+/* A process is the stage from here on; takes PIDFD and CONNECTION, also on failure. Returns 0 or a negative
+ * errno. */
+int wv_managed_become(struct wv_child *c, pid_t pid, int pidfd, int connection, uint64_t now);
+/* Stops looking at its process and connection without closing either. */
+void wv_managed_detach(struct wv_child *c);
+/* Its process has ended. */
+void wv_managed_depart(struct wv_child *c, uint64_t now);
 /* It said hello. Returns whether it is to be granted now; else it waits for the end of its pause, or was told
  * to stop. */
 bool wv_managed_hello(struct wv_child *c, bool resuming, uint64_t now);
@@ -142,6 +158,16 @@ int wv_managed_restart(struct wv_child *c, uint64_t now);
 void wv_managed_timer(struct wv_child *c, uint64_t now);
 /* What a person is told about a stage that doesn't run. */
 void wv_managed_describe(struct wv_child *c, char *ret, size_t capacity);
+
+/* ---- spare.c: a second process that waits for the first to end ---- */
+
+/* Whether process PID that knocked is a spare (or one too many); then CONNECTION is taken. */
+bool wv_spare_takes(struct wv_child *c, pid_t pid, int connection, uint64_t now);
+/* The stage has no process now: its spare, if one waits, is the stage. */
+void wv_spare_promote(struct wv_child *c, uint64_t now);
+/* Whether another process may be working and has not found us yet: only soon after our own start. */
+bool wv_spare_must_wait(struct wv_child *c, uint64_t now);
+void wv_spare_drop(struct wv_child *c);
 
 /* ---- launch.c: how its process comes to be ---- */
 int wv_launch(struct wv_child *c, pid_t *ret_pid, int *ret_pidfd);
@@ -154,6 +180,10 @@ void wv_door_drop(struct wv_child *c);
 int wv_door_request(struct wv_child *c, uint32_t id, const char *verb, const char *text);
 int wv_door_say_stop(struct wv_child *c);
 int wv_door_grant(struct wv_child *c);
+/* Listens to the stage on FD, which is taken also on failure. Returns 0 or a negative errno. */
+int wv_door_attach(struct wv_child *c, int fd);
+/* Whether HELLO is of this stage and of our protocol. */
+bool wv_door_knows(const struct wv_child *c, const Wavry__Bus__StageHello *hello);
 /* Takes what the stage has said so far: before its end is judged. */
 void wv_door_listen(struct wv_child *c, uint64_t now);
 

@@ -33,6 +33,7 @@ const struct wv_wiring_stage wv_wiring_stages[WV_WIRING_STAGES] = {
     {.name = "transport",
      .program = "wavry-transport",
      .user = "wavry-transport",
+     .spare = true,
      .fds = {{"metrics", "metrics-transport", false},
              {"udp", "udp", false},
              {"au-entries", "au-entries", true},

@@ -40,6 +40,7 @@ struct wv_wiring_fd {
 struct wv_wiring_stage {
     const char *name, *program, *user;
     bool display; /* is told where the display is */
+    bool spare;   /* systemd may start a second process that waits for the first to end */
     bool state;   /* has a folder of its own for what must survive */
     struct wv_wiring_fd fds[9];
 };

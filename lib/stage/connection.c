@@ -11,10 +11,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 
 #define JOIN_TIMEOUT_MS 5000
 /* The supervisor makes a stage that keeps failing wait for up to 5 s. */
 #define MANAGED_TIMEOUT_MS 8000
+#define BEAT_MS            500
+#define STANDBY_TRIES      100
 #define ALONE_TIMEOUT_MS   1000
 #define RECONNECT_NS       (100 * WV_NS_PER_MS)
 #define ORPHAN_NS          (60 * WV_NS_PER_S) /* nobody will come back for us; nothing may be left behind */
@@ -76,15 +79,22 @@ static int patience_ms(void)
     return wv_stage_is_managed() ? MANAGED_TIMEOUT_MS : JOIN_TIMEOUT_MS;
 }
 
+/* Unblocked, they end the process as if it had no loop. */
+static void mask_stop_signals(int how)
+{
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    sigaddset(&stop, SIGHUP);
+    (void)sigprocmask(how, &stop, NULL);
+}
+
 void wv_stage_linger(struct wv_stage *s)
 {
     if (!wv_stage_is_managed())
         return;
-    sigset_t stop;
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTERM);
-    sigaddset(&stop, SIGHUP);
-    (void)sigprocmask(SIG_UNBLOCK, &stop, NULL);
+    mask_stop_signals(SIG_UNBLOCK);
     /* Nothing comes any more but the end. */
     struct pollfd p = {.fd = s->connection, .events = POLLRDHUP};
     (void)poll(&p, 1, s->connection < 0 ? ALONE_TIMEOUT_MS : MANAGED_TIMEOUT_MS);
@@ -105,20 +115,26 @@ static int receive(struct wv_stage *s, Wavry__Bus__StageMessage **ret, int fds[W
     return r;
 }
 
+/* A spare that has said it is ready is watched, also while it looks for the next supervisor. */
+static void beat(void)
+{
+    sd_notify(0, "WATCHDOG=1");
+}
+
 static int receive_until(struct wv_stage *s, Wavry__Bus__StageMessage **ret, int fds[WV_FDPASS_MAX_FDS],
                          size_t *ret_n)
 {
-    for (;;) {
+    for (int waited = 0; waited < patience_ms(); waited += BEAT_MS) {
         struct pollfd p = {.fd = s->connection, .events = POLLIN};
-        int n = poll(&p, 1, patience_ms());
+        int n = poll(&p, 1, BEAT_MS);
         if (n < 0 && errno != EINTR)
             return -errno;
-        if (n == 0)
-            return -ETIMEDOUT;
-        int r = n < 0 ? -EAGAIN : receive(s, ret, fds, ret_n);
+        int r = n <= 0 ? -EAGAIN : receive(s, ret, fds, ret_n);
         if (r != -EAGAIN)
             return r;
+        beat();
     }
+    return -ETIMEDOUT;
 }
 
 /* FDS belong to us from here on. */
@@ -146,36 +162,87 @@ static int connect_patiently(const char *path)
     for (int waited = 0; waited < patience_ms(); waited += 10) {
         if (fd != -EAGAIN && !(comes && (fd == -ENOENT || fd == -ECONNREFUSED)))
             break;
+        if (waited % BEAT_MS == 0)
+            beat();
         (void)poll(NULL, 0, 10);
         fd = wv_seqpacket_connect(path);
     }
     return fd;
 }
 
-int wv_stage_join(struct wv_stage *s, Wavry__Bus__StageGrant **ret_grant,
-                  Wavry__Bus__StageMessage **ret_message)
+/* Told to wait while another process of this stage works. For the service manager that is being ready; the
+ * stage has nothing but this connection. SIGTERM ends it. Returns as receive() does. */
+static int stand_by(struct wv_stage *s, Wavry__Bus__StageMessage **ret, int fds[WV_FDPASS_MAX_FDS],
+                    size_t *ret_n)
 {
-    int fd = connect_patiently(s->supervisor_path);
-    if (fd < 0) {
-        wv_error("the supervisor's socket can't be reached", "path=%s error=\"%s\"", s->supervisor_path,
-                 strerror(-fd));
-        return fd;
+    uint64_t watchdog_us = 0;
+    int beat_ms = sd_watchdog_enabled(0, &watchdog_us) > 0 ? (int)(watchdog_us / 3000) : -1;
+    mask_stop_signals(SIG_UNBLOCK);
+    sd_notify(0, "READY=1\nSTATUS=standing by");
+    wv_info("standing by", "pid=%d", (int)getpid());
+    for (;;) {
+        struct pollfd p = {.fd = s->connection, .events = POLLIN};
+        int n = poll(&p, 1, beat_ms);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        beat();
+        int r = n <= 0 ? -EAGAIN : receive(s, ret, fds, ret_n);
+        if (r != -EAGAIN)
+            return r;
     }
-    s->connection = fd;
+}
+
+/* One conversation, from hello to the grant. WV_MESSAGE_CLOSED after standing by (RET_STOOD_BY is set) means
+ * no refusal: the supervisor starts again. */
+static int ask_in(struct wv_stage *s, Wavry__Bus__StageMessage **ret, bool *ret_stood_by)
+{
     int fds[WV_FDPASS_MAX_FDS], r = say_hello(s);
     size_t n_fds = 0;
     Wavry__Bus__StageMessage *m = NULL;
     if (r == 0)
         r = receive_until(s, &m, fds, &n_fds);
+    if (r == 0 && m->kind_case == WAVRY__BUS__STAGE_MESSAGE__KIND_STANDBY && n_fds == 0) {
+        free_message(m);
+        m = NULL;
+        *ret_stood_by = true;
+        r = stand_by(s, &m, fds, &n_fds);
+        mask_stop_signals(SIG_BLOCK);
+    }
     if (r == 0)
         r = take_grant(s, m, fds, n_fds);
-    if (r == -EPIPE)
-        r = WV_MESSAGE_CLOSED;
+    if (r == 0)
+        *ret = m;
+    else if (m)
+        free_message(m);
+    return r == -EPIPE ? WV_MESSAGE_CLOSED : r;
+}
+
+int wv_stage_join(struct wv_stage *s, Wavry__Bus__StageGrant **ret_grant,
+                  Wavry__Bus__StageMessage **ret_message)
+{
+    Wavry__Bus__StageMessage *m = NULL;
+    bool stood_by = false;
+    unsigned tries = 0;
+    int r;
+    do {
+        if (tries > 0) /* a dying supervisor's socket may still take a knock */
+            (void)poll(NULL, 0, RECONNECT_NS / WV_NS_PER_MS);
+        s->connection = wv_close(s->connection);
+        int fd = connect_patiently(s->supervisor_path);
+        if (fd < 0) {
+            wv_error("the supervisor's socket can't be reached", "path=%s error=\"%s\"", s->supervisor_path,
+                     strerror(-fd));
+            return fd;
+        }
+        s->connection = fd;
+        bool waited = false;
+        r = ask_in(s, &m, &waited);
+        stood_by = stood_by || waited;
+        tries = waited ? 1 : tries + 1;
+    } while (r == WV_MESSAGE_CLOSED && stood_by && tries < STANDBY_TRIES);
     if (r != 0) {
         wv_error("the supervisor did not let this stage in", "path=%s error=\"%s\"", s->supervisor_path,
                  r == WV_MESSAGE_CLOSED ? "refused: not the process it started" : strerror(-r));
-        if (m)
-            free_message(m);
         if (r == WV_MESSAGE_CLOSED)
             s->connection = wv_close(s->connection);
         return r == WV_MESSAGE_CLOSED ? -EACCES : r;

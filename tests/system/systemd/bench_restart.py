@@ -44,7 +44,7 @@ def run(container, client, plan):
             old = container.main_pid(stage)
             at = now()
             if kind == "restart":
-                container.systemctl("restart", f"wavry-{stage}")
+                container.systemctl("restart", container.service(stage))
             else:
                 container.kill(stage, {"kill": "KILL", "stop": "STOP"}[kind])
             events.append((kind, stage, at, recover(container, client, stage, old)))

@@ -118,8 +118,15 @@ class Container:
         return dict(line.split("=", 1) for line in text.splitlines())
 
     def main_pid(self, stage):
-        """As the container counts."""
-        return int(self.show(f"wavry-{stage}", "MainPID")["MainPID"])
+        """Of the process that works, as the container counts; 0: there is none."""
+        return self.stages().get(stage, {}).get("pid", 0)
+
+    def service(self, stage):
+        """The unit whose process works: transport's may be the spare's."""
+        spare = f"wavry-{stage}-spare"
+        if stage == "transport" and self.show(spare, "MainPID").get("MainPID") == str(self.main_pid(stage)):
+            return spare
+        return f"wavry-{stage}"
 
     def kill(self, stage, sig):
         self.run("kill", f"-{sig}", str(self.main_pid(stage)), check=True)

@@ -62,7 +62,7 @@ class Host(unittest.TestCase):
 
     def test_status_says_what_is(self):
         for stage in STAGES:
-            self.assertTrue(container.show(f"wavry-{stage}", "StatusText")["StatusText"], stage)
+            self.assertTrue(container.show(container.service(stage), "StatusText")["StatusText"], stage)
         self.assertIn("5 of 5 stages ready on *:4820", container.show("wavry-supervisor", "StatusText")["StatusText"])
 
     def test_every_stage_killed_with_a_session(self):
@@ -92,7 +92,7 @@ class Host(unittest.TestCase):
     def test_restart_by_systemctl_and_by_wavryctl(self):
         client = self.client()
         for stage in STAGES:
-            for command in (["systemctl", "restart", f"wavry-{stage}"], ["wavryctl", "restart", stage]):
+            for command in (["systemctl", "restart", container.service(stage)], ["wavryctl", "restart", stage]):
                 old = container.main_pid(stage)
                 container.run(*command, check=True)
                 container.wait_new(stage, old)
@@ -113,6 +113,29 @@ class Host(unittest.TestCase):
             print(f"{stage}: stopped, and ready again after {now() - at:.2f} s (watchdog {WATCHDOG_S} s)")
             client.wait_press()
         self.assertEqual(client.finish()["connects"], 1)
+
+    def test_spare_of_transport(self):
+        """The second process waits, works when the first ends, and never beside it, whoever of the three dies."""
+        waiting = [unit for unit in ("wavry-transport", "wavry-transport-spare")
+                   if unit != container.service("transport")][0]
+        wait_for(lambda: container.show(waiting, "StatusText")["StatusText"] == "standing by", 10, "a spare")
+        spare = container.show(waiting, "MainPID")["MainPID"]
+        client = self.client()
+        container.kill("supervisor", "KILL")
+        wait_for(lambda: container.all_ready(), 15, "a new supervisor")
+        self.assertNotEqual(str(container.main_pid("transport")), spare, "who worked goes on to work")
+        wait_for(lambda: "a spare stands by" in container.journal("-u", "wavry-supervisor", lines=12), 10,
+                 lambda: container.journal("-u", "wavry-supervisor", lines=12))
+        container.kill("transport", "KILL")
+        wait_for(lambda: str(container.main_pid("transport")) == spare, 10, "the spare works")
+        client.wait_press()
+        wait_for(lambda: self.standing_by() == 1, 10, "and there is another")
+        self.assertEqual(client.finish()["connects"], 1)
+
+    @staticmethod
+    def standing_by():
+        return sum(container.show(unit, "StatusText")["StatusText"] == "standing by"
+                   for unit in ("wavry-transport", "wavry-transport-spare"))
 
     def test_stop_and_start_of_one_stage(self):
         container.systemctl("stop", "wavry-encoder")
