@@ -146,5 +146,6 @@ int main(int argc, char **argv)
         .close = fake_close,
         .request = fake_request,
     };
+    alarm(120); /* one that spins must end even when its test was killed */
     return wv_stage_main(&definition, argc, argv);
 }
