@@ -71,6 +71,29 @@ START_TEST(what_is_written_is_read)
 }
 END_TEST
 
+START_TEST(heartbeat_alone_is_read)
+{
+    int fd = -1;
+    int32_t pid = -1;
+    uint64_t heartbeat_ns = 1;
+    struct wv_metrics *m;
+    ck_assert_int_eq(wv_metrics_create_page(&fd), 0);
+    ck_assert_int_eq(wv_metrics_read_heartbeat(fd, &pid, &heartbeat_ns), 0);
+    ck_assert_int_eq(pid, 0); /* nobody has laid it out */
+    ck_assert_uint_eq(heartbeat_ns, 0);
+    ck_assert_int_eq(wv_metrics_new(&m, fd, "encoder", NULL, 0), 0);
+    wv_metrics_heartbeat(m, 1234567890123);
+    ck_assert_int_eq(wv_metrics_read_heartbeat(fd, &pid, &heartbeat_ns), 0);
+    ck_assert_int_eq(pid, getpid());
+    ck_assert_uint_eq(heartbeat_ns, 1234567890123);
+    ck_assert_int_eq(pwrite(fd, "rubbish!", 8, 0), 8);
+    ck_assert_int_eq(wv_metrics_read_heartbeat(fd, &pid, &heartbeat_ns), -EBADMSG);
+    ck_assert_int_lt(wv_metrics_read_heartbeat(-1, &pid, &heartbeat_ns), 0);
+    wv_metrics_free(m);
+    close(fd);
+}
+END_TEST
+
 START_TEST(own_private_page_is_read)
 {
     struct wv_metrics *own;
@@ -228,6 +251,7 @@ int main(void)
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 20);
     tcase_add_test(t, what_is_written_is_read);
+    tcase_add_test(t, heartbeat_alone_is_read);
     tcase_add_test(t, own_private_page_is_read);
     tcase_add_test(t, values_go_on_after_a_restart);
     tcase_add_test(t, buckets_are_within_their_error);
