@@ -213,6 +213,8 @@ class Host(unittest.TestCase):
         # No watchdog while it probes; everything else is as in service.
         container.write(f"{drop}/probe.conf", "[Service]\nWatchdogSec=0\nTimeoutStartSec=60\n"
                         f"Environment=LD_PRELOAD=/usr/lib/probe.so PROBE_OTHER={other}\n")
+        if unit == "transport":  # the first to come is granted descriptors, and locks itself down
+            container.systemctl("stop", "wavry-transport-spare")
         container.systemctl("daemon-reload")
         try:
             begun = container.run("date", "+%s.%N").stdout.strip()
@@ -223,6 +225,7 @@ class Host(unittest.TestCase):
             container.run("rm", "-rf", drop)
             container.systemctl("daemon-reload")
             container.systemctl("--no-block", "restart", f"wavry-{unit}")
+            container.systemctl("--no-block", "start", "wavry-host.target")
             container.wait_ready(20)
         print(f"{unit}: {len(lines)} forbidden actions tried")
         self.assertGreaterEqual(len(lines), 40)
