@@ -77,7 +77,8 @@ class Nat(threading.Thread):
 
 
 def ip(*arguments, namespace=None):
-    command = ["ip"] + (["-n", namespace] if namespace else []) + list(arguments)
+    # Neither `ip -n` nor `ip netns exec`: they remount /, which is no mount in a chroot.
+    command = (["nsenter", f"--net=/run/netns/{namespace}"] if namespace else []) + ["ip", *arguments]
     return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
