@@ -310,7 +310,69 @@ static int run(struct probe *p, const struct wv_client_options *options, unsigne
     return code;
 }
 
-int main(int argc, char **argv)
+struct arguments {
+    struct wv_client_options options;
+    const char *identity;
+    uint8_t host_key[32];
+    unsigned seconds;
+};
+
+static int number(const char *option, const char *text, unsigned long most, unsigned long *ret)
+{
+    char *end;
+    errno = 0;
+    unsigned long v = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || v > most) {
+        fprintf(stderr, "wavry-probe: --%s %s: not a number from 0 to %lu\n", option, text, most);
+        return EX_USAGE;
+    }
+    *ret = v;
+    return 0;
+}
+
+static int take_option(int c, struct arguments *a, struct probe *p)
+{
+    unsigned long v = 0;
+    int r = 0;
+    switch (c) {
+    case 'p':
+        r = number("port", optarg, UINT16_MAX, &v);
+        a->options.port = (uint16_t)v;
+        return r;
+    case 's':
+        r = number("seconds", optarg, 1000000, &v);
+        a->seconds = (unsigned)v;
+        return r;
+    case 'w':
+        r = number("pause", optarg, 1000000, &v);
+        p->pause_ms = (unsigned)v;
+        return r;
+    case 'i':
+        a->identity = optarg;
+        return 0;
+    case 'j':
+        p->json = optarg;
+        return 0;
+    case 'o':
+        p->snapshot = optarg;
+        return 0;
+    case 'v':
+        p->verbose = true;
+        return 0;
+    case 'k':
+        a->options.host_key = a->host_key;
+        if (rift_public_key_parse(optarg, a->host_key) == 0)
+            return 0;
+        fprintf(stderr, "wavry-probe: --host-key %s: not a public key (wavry1...)\n", optarg);
+        return EX_USAGE;
+    default:
+        usage(stderr);
+        return EX_USAGE;
+    }
+}
+
+/* Returns 0, or a sysexits code that was explained. After --help there is no host. */
+static int read_arguments(int argc, char **argv, struct arguments *a, struct probe *p)
 {
     static const struct option long_options[] = {
         {"port", required_argument, NULL, 'p'},     {"identity", required_argument, NULL, 'i'},
@@ -319,71 +381,47 @@ int main(int argc, char **argv)
         {"snapshot", required_argument, NULL, 'o'}, {"verbose", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
     };
-    struct probe p = {.pause_ms = 150};
-    struct wv_client_options options = {.software = "wavry-probe " WAVRY_VERSION};
-    const char *identity_path = NULL;
-    uint8_t host_key[32];
-    unsigned seconds = 10;
     int c;
-    if (rift_crypto_init() < 0)
-        return EX_OSERR;
     while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        switch (c) {
-        case 'p':
-            options.port = (uint16_t)atoi(optarg);
-            break;
-        case 'i':
-            identity_path = optarg;
-            break;
-        case 's':
-            seconds = (unsigned)atoi(optarg);
-            break;
-        case 'w':
-            p.pause_ms = (unsigned)atoi(optarg);
-            break;
-        case 'j':
-            p.json = optarg;
-            break;
-        case 'o':
-            p.snapshot = optarg;
-            break;
-        case 'v':
-            p.verbose = true;
-            break;
-        case 'h':
+        if (c == 'h') {
             usage(stdout);
             return EX_OK;
-        case 'k':
-            if (rift_public_key_parse(optarg, host_key) < 0) {
-                fprintf(stderr, "wavry-probe: --host-key %s: not a public key (wavry1...)\n", optarg);
-                return EX_USAGE;
-            }
-            options.host_key = host_key;
-            break;
-        default:
-            usage(stderr);
-            return EX_USAGE;
         }
+        int r = take_option(c, a, p);
+        if (r != 0)
+            return r;
     }
-    if (optind != argc - 1 || !identity_path) {
+    if (optind != argc - 1 || !a->identity) {
         usage(stderr);
         return EX_USAGE;
     }
-    options.host = argv[optind];
+    a->options.host = argv[optind];
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct probe p = {.pause_ms = 150};
+    struct arguments a = {.options.software = "wavry-probe " WAVRY_VERSION, .seconds = 10};
     struct rift_identity identity;
-    int r = read_identity(identity_path, &identity);
+    if (rift_crypto_init() < 0)
+        return EX_OSERR;
+    int r = read_arguments(argc, argv, &a, &p);
+    if (r != 0 || !a.options.host)
+        return r;
+    r = read_identity(a.identity, &identity);
     if (r < 0) {
-        fprintf(stderr, "wavry-probe: identity %s can't be used: %s\n", identity_path, strerror(-r));
+        fprintf(stderr, "wavry-probe: identity %s can't be used: %s\n", a.identity, strerror(-r));
         return EX_NOINPUT;
     }
-    options.identity = &identity;
+    a.options.identity = &identity;
     p.presses = calloc(PRESSES_MAX, sizeof *p.presses);
     p.gaps = calloc(GAPS_MAX, sizeof *p.gaps);
     if (!p.presses || !p.gaps)
         return EX_OSERR;
     setvbuf(stdout, NULL, _IOLBF, 0);
     srandom((unsigned)wv_now_ns());
-    int code = run(&p, &options, seconds);
+    int code = run(&p, &a.options, a.seconds);
     free(p.presses);
     free(p.gaps);
     rift_identity_wipe(&identity);
