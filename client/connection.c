@@ -12,7 +12,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define SILENCE_NS        WV_NS_PER_S          /* then the session counts as lost */
+#define SILENCE_NS WV_NS_PER_S /* then the session counts as lost */
+/* A host whose transport hangs is back with the same session once its watchdog (2 s) has acted: only then is
+ * a new handshake the better try. */
+#define PATIENCE_NS       (1500 * WV_NS_PER_MS)
 #define KEEPALIVE_NS      (250 * WV_NS_PER_MS) /* makes a quiet host answer well within SILENCE_NS */
 #define BACKOFF_FIRST_NS  (100 * WV_NS_PER_MS)
 #define BACKOFF_MAX_NS    (2 * WV_NS_PER_S)
@@ -422,7 +425,7 @@ static void check_clock(struct wv_client *c, uint64_t now)
         if (c->announced && silent && c->state == WV_CLIENT_CONNECTED) {
             c->lost_ns = now;
             client_set_state(c, WV_CLIENT_LOST, WV_CLIENT_REASON_SILENT, "");
-            c->attempt_at = now;
+            c->attempt_at = now + PATIENCE_NS;
         } else if (c->announced && c->state == WV_CLIENT_LOST && c->last_heard_ns > c->lost_ns) {
             drop_handshake(c); /* the old session speaks again */
             c->attempt_at = UINT64_MAX;
