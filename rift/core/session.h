@@ -3,6 +3,7 @@
 #pragma once
 
 #include "rift/core/cc.h"
+#include "rift/crypto/inner.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,6 +55,8 @@ struct rift_session_config {
     bool fec; /* host: send repairs when the path loses datagrams; takes reports */
     /* Frames a second at most. A client that expects some reports what arrives when; 0: it does not. */
     double fps;
+    /* Client: seals input events for the host's input stage (rift_inner_derive()). Unused by a host. */
+    uint8_t input_key[RIFT_KEY_BYTES];
     /* The sending key is renewed when one of these is reached; 0: 2^30 datagrams, 64 GiB, 10 minutes. */
     uint64_t rekey_packets, rekey_bytes, rekey_ns;
 };
@@ -125,7 +128,7 @@ struct rift_event {
         } frame;
         struct {
             uint32_t seq;
-            struct rift_input_event event;
+            uint8_t sealed[RIFT_INPUT_SEALED_BYTES]; /* rift_input_open(), then rift_input_event_read() */
         } input;
         struct {
             const uint8_t *data; /* valid until the next call on the session */
