@@ -1,14 +1,16 @@
-/* The inside of struct wv_client, shared by client.c (pictures, input, numbers), connection.c (how a session
- * comes, stays and goes) and by nobody else. */
+/* The inside of struct wv_client, shared by client.c (pictures, input, numbers), session.c (a session while
+ * there is one), connection.c (how one is come by) and by nobody else. */
 #pragma once
 
 #include "client/decoder.h"
 #include "client/link.h"
 #include "client/timings.h"
 #include "client/wavry_client.h"
+#include "lib/base/util.h"
 #include "rift/core/handshake.h"
 
-#define PENDING_INPUTS 128 /* presses whose effect is awaited */
+#define PENDING_INPUTS          128                  /* presses whose effect is awaited */
+#define CLIENT_BACKOFF_FIRST_NS (100 * WV_NS_PER_MS) /* the first pause between two tries */
 
 struct pending_input {
     uint32_t seq;
@@ -69,9 +71,21 @@ struct wv_client {
 int client_connection_start(struct wv_client *c);
 void client_connection_stop(struct wv_client *c);
 void client_pump(struct wv_client *c, uint64_t now);
-void client_say_goodbye(struct wv_client *c, uint64_t now);
+bool client_is_final(const struct wv_client *c);
+/* The session's last event: whether another one is tried for. */
+void client_on_closed(struct wv_client *c, const struct rift_event *event, uint64_t now);
 void client_set_state(struct wv_client *c, enum wv_client_state state, enum wv_client_reason reason,
                       const char *detail);
+
+/* session.c */
+void client_take_data(struct wv_client *c, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
+                      uint64_t now);
+void client_drain_events(struct wv_client *c, uint64_t now);
+void client_send_session(struct wv_client *c, struct rift_session *s, uint64_t now);
+/* The session counts as one from now on. */
+void client_announce(struct wv_client *c, uint64_t now);
+void client_drop_session(struct wv_client *c, uint64_t now);
+void client_say_goodbye(struct wv_client *c, uint64_t now);
 
 /* client.c */
 void client_on_frame(struct wv_client *c, const struct rift_event *event);
