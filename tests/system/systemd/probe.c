@@ -492,6 +492,18 @@ static long encoder_link(void)
 {
     return reach("/run/wavry/bus/transport-encoder/s", false);
 }
+static long media_key_link(void)
+{
+    return reach("/run/wavry/bus/identity-encoder/s", false);
+}
+static long cursor_key_link(void)
+{
+    return reach("/run/wavry/bus/identity-capture/s", false);
+}
+static long input_key_link(void)
+{
+    return reach("/run/wavry/bus/identity-input/s", false);
+}
 static long display_door(void)
 {
     return reach("/tmp/.X11-unix/X50", false);
@@ -600,6 +612,9 @@ static const struct probe {
     P(control_door, "supervisor"),
     P(identity_link, "identity transport"),
     P(encoder_link, "encoder transport"),
+    P(media_key_link, "encoder identity"),
+    P(cursor_key_link, "capture identity"),
+    P(input_key_link, "input identity"),
     P(display_door, "capture input"),
     P(display_cookie, "capture input"),
 };
