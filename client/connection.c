@@ -29,6 +29,10 @@
 void client_set_state(struct wv_client *c, enum wv_client_state state, enum wv_client_reason reason,
                       const char *detail)
 {
+    if (c->pairs && !c->have_host_key && reason == WV_CLIENT_REASON_ABSENT)
+        reason = WV_CLIENT_REASON_NO_CODE;
+    if (c->pairs && reason == WV_CLIENT_REASON_UNAUTHORIZED)
+        reason = WV_CLIENT_REASON_UNPAIRED;
     if (c->state == state && c->reason == reason)
         return;
     c->state = state;
@@ -168,10 +172,8 @@ static int new_handshake(struct wv_client *c, uint64_t now)
             return -EIO;
     } while (c->initiator_id == 0 || (c->session && c->initiator_id == c->session_id));
     uint64_t limit = wv_link_n_addresses(c->link) > 1 ? HANDSHAKE_EACH_NS : HANDSHAKE_NS;
-    /* Any key is taken here: only then can a changed one be shown to the person. It is compared before our
-     * own identity leaves. */
-    return rift_initiator_new(&c->initiator, c->identity.secret, NULL, c->initiator_id, hello, (size_t)len,
-                              now, limit);
+    return rift_initiator_new(&c->initiator, c->identity.secret, c->have_host_key ? c->host_key : NULL,
+                              c->initiator_id, hello, (size_t)len, now, limit);
 }
 
 static void start_attempt(struct wv_client *c, uint64_t now)
@@ -203,6 +205,10 @@ void client_on_closed(struct wv_client *c, const struct rift_event *event, uint6
     memcpy(detail, event->closed.text, sizeof detail);
     detail[sizeof detail - 1] = '\0';
     client_drop_session(c, now);
+    if (c->pairing.step != WV_PAIRING_NONE) {
+        client_end_pairing(c, WV_CLIENT_PAIR_LOST, 0, detail);
+        return;
+    }
     if (wv_reason_is_final(reason) || (reason == WV_CLIENT_REASON_PROTOCOL && !greeted)) {
         refuse(c, reason, detail, now);
         return;
@@ -215,26 +221,32 @@ void client_on_closed(struct wv_client *c, const struct rift_event *event, uint6
     fall_back(c, reason, detail);
 }
 
-static void take_host_key(struct wv_client *c, uint64_t now)
+/* The host has proven its key: the one that was expected, which the handshake sees to. */
+static void take_response(struct wv_client *c, uint64_t now)
 {
     struct rift_session_config config = {0};
-    uint8_t key[32];
-    if (rift_initiator_finish(c->initiator, &config, key) != 0)
+    if (rift_initiator_finish(c->initiator, &config, c->candidate_secrets.host_key) != 0)
         return;
-    bool good = c->have_expected_key ? memcmp(key, c->expected_key, sizeof key) == 0
-                                     : c->call.host_key && c->call.host_key(c->userdata, key);
-    if (!good) {
-        refuse(c, WV_CLIENT_REASON_HOST_KEY, "", now);
-    } else {
-        config.pacing_bps = 100000000;
-        config.pacing_burst_bytes = 64 * RIFT_MTU_BYTES;
-        config.keepalive_ns = KEEPALIVE_NS;
-        config.fps = 60; /* reports at the end of frames that come at this rate */
-        c->candidate_id = config.local_id;
-        if (rift_session_new(&c->candidate, &config, now) < 0)
-            attempt_failed(c, WV_CLIENT_REASON_NETWORK, strerror(ENOMEM), now);
-    }
+    config.pacing_bps = 100000000;
+    config.pacing_burst_bytes = 64 * RIFT_MTU_BYTES;
+    config.keepalive_ns = KEEPALIVE_NS;
+    config.fps = 60; /* reports at the end of frames that come at this rate */
+    c->candidate_id = config.local_id;
+    int r = client_derive_secrets(c, &config);
+    if (r == 0)
+        r = rift_session_new(&c->candidate, &config, now);
     explicit_bzero(&config, sizeof config);
+    if (r < 0)
+        attempt_failed(c, WV_CLIENT_REASON_NETWORK, strerror(-r), now);
+}
+
+static void take_answer(struct wv_client *c, const uint8_t *datagram, size_t len, uint64_t now)
+{
+    int r = rift_initiator_receive(c->initiator, datagram, len, now);
+    if (r == RIFT_HANDSHAKE_WRONG_KEY)
+        refuse(c, WV_CLIENT_REASON_HOST_KEY, "", now);
+    else if (r == 0 && !c->candidate)
+        take_response(c, now);
 }
 
 static void take_datagram(struct wv_client *c, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
@@ -246,8 +258,8 @@ static void take_datagram(struct wv_client *c, const uint8_t *datagram, size_t l
         break;
     case RIFT_DATAGRAM_RESPONSE:
     case RIFT_DATAGRAM_COOKIE:
-        if (c->initiator && rift_initiator_receive(c->initiator, datagram, len, now) == 0 && !c->candidate)
-            take_host_key(c, now);
+        if (c->initiator)
+            take_answer(c, datagram, len, now);
         break;
     default:
         break;
@@ -327,7 +339,7 @@ static void check_clock(struct wv_client *c, uint64_t now)
 
 static void arm_timer(struct wv_client *c, uint64_t now)
 {
-    uint64_t at = c->second_at;
+    uint64_t at = WV_MIN(c->second_at, client_secrets_timeout(c));
     if (c->initiator)
         at = WV_MIN(at, rift_initiator_timeout(c->initiator));
     else if (!c->session || c->state == WV_CLIENT_LOST)
@@ -357,6 +369,8 @@ static void send_handshake(struct wv_client *c, uint64_t now)
             wv_link_commit(c->link, len, 0);
         else if (r == RIFT_HANDSHAKE_PENDING)
             return;
+        else if (r == RIFT_HANDSHAKE_WRONG_KEY)
+            refuse(c, WV_CLIENT_REASON_HOST_KEY, "", now);
         else
             attempt_failed(c, WV_CLIENT_REASON_ABSENT, "", now);
     }
@@ -391,6 +405,7 @@ static bool on_prepare(void *userdata, uint64_t now)
     now = wv_now_ns();
     check_roaming(c, now);
     check_clock(c, now);
+    client_check_secrets(c, now);
     client_pump(c, now);
     client_drain_events(c, now); /* the session's own timeout speaks here */
     client_show_newest(c);

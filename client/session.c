@@ -68,7 +68,8 @@ static void promote(struct wv_client *c, uint64_t now)
     c->initiator = rift_initiator_free(c->initiator);
     c->announced = false;
     c->announce_at = now + ANNOUNCE_NS;
-    c->keyframe_wanted = false;
+    c->keyframe_wanted = c->broken = false;
+    client_begin_secrets(c, now);
 }
 
 void client_drain_events(struct wv_client *c, uint64_t now)
