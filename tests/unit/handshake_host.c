@@ -25,6 +25,7 @@ void host_init(struct host *h, size_t max_half_open, uint64_t now)
     rift_identity_from_seed(&h->identity, seed);
     h->next_id = 1000;
     require(rift_responder_new(&h->responder, secret, max_half_open, now) == 0);
+    rift_responder_set_keys(h->responder, h->identity.public, false);
 }
 
 void host_fini(struct host *h)
@@ -110,6 +111,8 @@ static void answer_3(struct host *h, const struct rift_responder_question *q, ui
     if (r == 0) {
         h->finished++;
         memcpy(h->client_key, rift_noise_remote_static(p->noise), 32);
+        require(rift_noise_split_inner(p->noise, h->inner_base) == 0);
+        memcpy(h->hash, rift_noise_handshake_hash(p->noise), sizeof h->hash);
         h->payload_len = len < sizeof h->payload ? len : sizeof h->payload;
         memcpy(h->payload, payload, h->payload_len);
     }
