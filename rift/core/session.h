@@ -110,7 +110,7 @@ enum rift_close_reason {
 
 enum rift_event_kind {
     RIFT_EVENT_FRAME = 1,        /* client: a whole access unit, in frame_id order, decodable */
-    RIFT_EVENT_INPUT,            /* host: one input event, in order, exactly once; input.seq counts from 1 */
+    RIFT_EVENT_INPUT,            /* host: one sealed input event, in order, exactly once; input.seq from 1 */
     RIFT_EVENT_CONTROL,          /* both: one control message, reliable, in order */
     RIFT_EVENT_CURSOR,           /* client */
     RIFT_EVENT_KEYFRAME_REQUEST, /* host: the client can't decode on */
@@ -253,9 +253,10 @@ int rift_session_next_event(struct rift_session *s, struct rift_event *ret_event
 int rift_session_send_frame(struct rift_session *s, const struct rift_frame_meta *meta, const uint8_t *data,
                             size_t len, uint64_t now);
 
-/* Client: queues one input event; it is repeated in every datagram of the input class until acknowledged. A
- * pointer move or RELEASE_ALL may be joined to one just before it that was never sent; it then has its
- * sequence. Returns 0 with RET_SEQ (from 1), -EINVAL for an event out of range, RIFT_SESSION_FULL. */
+/* Client: queues one input event; it is sealed when it is first sent and repeated in every datagram of the
+ * input class until acknowledged. A pointer move or RELEASE_ALL may be joined to one just before it that was
+ * never sent; it then has its sequence. Returns 0 with RET_SEQ (from 1), -EINVAL for an event out of range,
+ * RIFT_SESSION_FULL. The event with the last sequence of 32 bits closes the session. */
 int rift_session_send_input(struct rift_session *s, const struct rift_input_event *event, uint64_t now,
                             uint32_t *ret_seq);
 
