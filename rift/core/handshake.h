@@ -90,6 +90,7 @@ struct rift_responder_stats {
     uint64_t started, cookies_sent, finished, refused, expired, malformed;
     uint64_t dropped; /* well-formed, but no room or not for an association that waits for it */
     uint64_t unkeyed; /* INITs without a right MAC */
+    uint64_t forged;  /* messages 3 that the key holder could not read */
     size_t half_open;
 };
 
