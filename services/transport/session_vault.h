@@ -14,7 +14,7 @@
 /* What to create; only pages that were written take memory. Smaller ones have fewer slots. */
 #define WV_SESSION_VAULT_BYTES                                                                               \
     (WV_SESSION_VAULT_HEAD_BYTES + 2u * WV_SESSION_VAULT_SLOTS * WV_SESSION_VAULT_COPY_BYTES)
-#define WV_SESSION_VAULT_VERSION 1
+#define WV_SESSION_VAULT_VERSION 2
 
 /* A process that lived less than SETTLED is taken as killed by what the vault holds; two of them in a row, or
  * thirty-two that lived less than GOOD, and the vault is wiped. */
