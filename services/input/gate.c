@@ -305,7 +305,7 @@ int wv_gate_batch(struct wv_gate *g, const struct wv_sealed_batch *b, uint64_t n
         return WV_GATE_NOT_CONTROLLER;
     if (g->forgotten) {
         g->refused_forged += b->n;
-        *ret_done = b->first_seq + (uint32_t)WV_MIN(b->n, (size_t)(UINT32_MAX - b->first_seq));
+        *ret_done = b->n ? (uint32_t)WV_MIN(b->first_seq + (uint64_t)b->n - 1, (uint64_t)UINT32_MAX) : 0;
         return 0;
     }
     done = wv_input_page_injected(g->page);
