@@ -370,8 +370,8 @@ START_TEST(peers_are_listed)
     ck_assert_int_eq(ctl("peers", NULL), EX_OK);
     ck_assert_str_eq(out_text, "wavry1aaa my laptop\nwavry1bbb tab?let\n... and 3 more in the file\n");
     ck_assert_int_eq(ctl("peers", "--json", NULL), EX_OK);
-    has(out_text, "{\"key\": \"wavry1aaa\", \"name\": \"my laptop\"}");
-    has(out_text, "{\"key\": \"wavry1bbb\", \"name\": \"tab?let\"}");
+    has(out_text, "{\"key\": \"wavry1aaa\", \"name\": \"my laptop\", \"expires\": \"\", \"grants\": []}");
+    has(out_text, "{\"key\": \"wavry1bbb\", \"name\": \"tab?let\"");
     has_not(out_text, "more in the file");
 }
 END_TEST
