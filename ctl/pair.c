@@ -94,7 +94,7 @@ static bool is_host(const char *text)
            text[len - 1] == ']';
 }
 
-/* BOUND is what the host's socket is bound to: "[::]:4820", "192.0.2.1:4820". */
+/* BOUND is what the host's socket is bound to: "*:4820", "192.0.2.1:4820". */
 static bool make_url(struct wv_ctl *c, const char *bound, struct shown *s)
 {
     char host[256];
@@ -104,7 +104,7 @@ static bool make_url(struct wv_ctl *c, const char *bound, struct shown *s)
     snprintf(host, sizeof(host), "%.*s", (int)(colon - bound), bound);
     if (c->host)
         snprintf(host, sizeof(host), "%s", c->host);
-    else if (!strcmp(host, "[::]") || !strcmp(host, "0.0.0.0"))
+    else if (!strcmp(host, "*") || !strcmp(host, "[::]") || !strcmp(host, "0.0.0.0"))
         own_address(host, sizeof(host));
     int n = snprintf(s->url, sizeof(s->url), "wavry:%s%s?key=%s&token=%s", host, colon, s->key, s->token);
     return n > 0 && (size_t)n < sizeof(s->url) && is_host(host) && strspn(colon + 1, "0123456789") > 0;
