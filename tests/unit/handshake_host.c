@@ -99,12 +99,21 @@ static void answer_3(struct host *h, const struct rift_responder_question *q, ui
     uint8_t payload[RIFT_HANDSHAKE_MESSAGE_MAX], keys[2][32];
     size_t len;
     struct host_pending *p = pending_of(h, q->token);
-    if (!p || rift_noise_read(p->noise, q->message, q->len, payload, sizeof payload, &len) < 0) {
-        if (p)
-            p->noise = rift_noise_free(p->noise);
+    if (!p) {
         rift_responder_refuse(h->responder, q->token);
         return;
     }
+    /* On a copy: a forgery must not end the handshake that the true message 3 belongs to. */
+    struct rift_noise *trial;
+    require(rift_noise_new(&trial, false, h->identity.secret, NULL, 0, NULL) == 0);
+    rift_noise_copy(trial, p->noise);
+    if (rift_noise_read(trial, q->message, q->len, payload, sizeof payload, &len) < 0) {
+        rift_noise_free(trial);
+        rift_responder_keep(h->responder, q->token);
+        return;
+    }
+    rift_noise_free(p->noise);
+    p->noise = trial;
     require(rift_noise_split(p->noise, keys[0], keys[1]) == 0);
     int r = rift_responder_complete(h->responder, q->token, keys[0], keys[1], now, &h->config, h->address);
     require(r == 0 || r == -ENOENT);

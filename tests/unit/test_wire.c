@@ -76,6 +76,8 @@ static struct rift_session *new_session(enum rift_role role)
     c.remote_id = example_id(host ? "data client id" : "data host id");
     example("data key client to host", host ? c.key_receive : c.key_send, 32);
     example("data key host to client", host ? c.key_send : c.key_receive, 32);
+    if (!host)
+        example("data input key", c.input_key, 32);
     struct rift_session *s;
     ck_assert_int_eq(rift_session_new(&s, &c, 1000 * MS), 0);
     return s;
@@ -92,7 +94,12 @@ static void begin(struct rift_session *host, struct rift_session *client)
     give(host, 1, 1004);
     ck_assert_int_eq(rift_session_next_event(host, &e), 0);
     ck_assert_int_eq(e.kind, RIFT_EVENT_INPUT);
-    ck_assert_uint_eq(e.input.event.code, 30);
+    uint8_t input_key[32];
+    struct rift_input_event event;
+    example("data input key", input_key, 32);
+    ck_assert_int_eq(input_opened(input_key, &e, &event), 0);
+    ck_assert_uint_eq(event.code, 30);
+    ck_assert_uint_eq(event.time_us, 1000000);
     expect_sent(host, 2, 1005);
     give(client, 2, 1009);
     ck_assert_uint_eq(pair_stats(client).rtt_ns, 8 * MS);
@@ -215,6 +222,7 @@ START_TEST(a_report_is_as_the_example_says)
     c.remote_id = example_id("data host id");
     example("data key client to host", c.key_send, 32);
     example("data key host to client", c.key_receive, 32);
+    example("data input key", c.input_key, 32);
     struct rift_session *client;
     struct rift_event e;
     ck_assert_int_eq(rift_session_new(&client, &c, 1000 * MS), 0);
