@@ -123,7 +123,7 @@ void client_say_goodbye(struct wv_client *c, uint64_t now);
 /* The handshake has proven the host: derives what is inner, and the input key into CONFIG. */
 int client_derive_secrets(struct wv_client *c, struct rift_session_config *config);
 /* The candidate has become the session: what belonged to the old one is forgotten. */
-void client_begin_secrets(struct wv_client *c, uint64_t now);
+void client_begin_secrets(struct wv_client *c);
 void client_wipe_secrets(struct wv_client *c);
 void client_on_inner(struct wv_client *c, const uint8_t *sealed, size_t len, uint64_t now);
 void client_on_sealed_cursor(struct wv_client *c, const struct wv_control *m);

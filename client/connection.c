@@ -205,7 +205,7 @@ void client_on_closed(struct wv_client *c, const struct rift_event *event, uint6
     memcpy(detail, event->closed.text, sizeof detail);
     detail[sizeof detail - 1] = '\0';
     client_drop_session(c, now);
-    if (c->pairing.step != WV_PAIRING_NONE) {
+    if (c->pairing.step != WV_PAIRING_NONE && !wv_reason_is_final(reason)) {
         client_end_pairing(c, WV_CLIENT_PAIR_LOST, 0, detail);
         return;
     }

@@ -59,10 +59,6 @@ void client_end_pairing(struct wv_client *c, enum wv_client_pair_outcome outcome
 static void start_pairing(struct wv_client *c, uint64_t now)
 {
     uint8_t plain[256];
-    if (c->pairing.step != WV_PAIRING_NONE) {
-        client_end_pairing(c, WV_CLIENT_PAIR_LOST, 0, ""); /* every run costs a try: never begun by itself */
-        return;
-    }
     const struct wv_pairing_bond bond = {
         .handshake_hash = c->secrets.hash, .client_key = c->identity.public, .host_key = c->secrets.host_key};
     int len = wv_pairing_start(&c->pairing, c->pair_secret, c->pair_secret_len, c->pair_token, c->pair_name,
@@ -184,7 +180,7 @@ void client_on_inner(struct wv_client *c, const uint8_t *sealed, size_t len, uin
     sodium_memzero(&m, sizeof m);
 }
 
-void client_begin_secrets(struct wv_client *c, uint64_t now)
+void client_begin_secrets(struct wv_client *c)
 {
     c->secrets = c->candidate_secrets;
     sodium_memzero(&c->candidate_secrets, sizeof c->candidate_secrets);
@@ -192,8 +188,8 @@ void client_begin_secrets(struct wv_client *c, uint64_t now)
     forget_cursor(c);
     c->has_standing = c->has_hello = false;
     c->standing = (struct wv_client_standing){0};
-    if (c->pairs)
-        start_pairing(c, now);
+    if (c->pairing.step != WV_PAIRING_NONE) /* every run costs a try: none is begun again by itself */
+        client_end_pairing(c, WV_CLIENT_PAIR_LOST, 0, "");
 }
 
 uint64_t client_secrets_timeout(const struct wv_client *c)
@@ -204,7 +200,9 @@ uint64_t client_secrets_timeout(const struct wv_client *c)
 
 void client_check_secrets(struct wv_client *c, uint64_t now)
 {
-    if (c->pairing.step != WV_PAIRING_NONE && now >= c->pair_until)
+    if (c->pairs && c->session && c->pairing.step == WV_PAIRING_NONE)
+        start_pairing(c, now);
+    else if (c->pairing.step != WV_PAIRING_NONE && now >= c->pair_until)
         client_end_pairing(c, WV_CLIENT_PAIR_LOST, 0, "");
     else if (c->session && now >= wv_frames_timeout(c->frames))
         client_take_frames(c, now);

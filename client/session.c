@@ -69,7 +69,7 @@ static void promote(struct wv_client *c, uint64_t now)
     c->announced = false;
     c->announce_at = now + ANNOUNCE_NS;
     c->keyframe_wanted = c->broken = false;
-    client_begin_secrets(c, now);
+    client_begin_secrets(c);
 }
 
 void client_drain_events(struct wv_client *c, uint64_t now)
