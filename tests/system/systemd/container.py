@@ -172,8 +172,9 @@ class Client:
         key = subprocess.run([f"{BIN}/wavry-client", "--identity", identity, "--print-key"], text=True, check=True,
                              stdout=subprocess.PIPE, env={**os.environ, "XDG_CONFIG_HOME": folder}).stdout.strip()
         container.run("wavryctl", "authorize", key, "--name", "probe", check=True)
+        host_key = json.loads(container.run("wavryctl", "status", "--json").stdout)["host_key"]
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([f"{BIN}/wavry-probe", container.address, "--identity", identity,
+            self.process = subprocess.Popen([f"{BIN}/wavry-probe", container.address, "--identity", identity, "--host-key", host_key,
                                              "--seconds", "3600", "--pause", str(pause), "--json", self.json,
                                              "--verbose"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
