@@ -30,6 +30,53 @@ def run(*command, **options):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, **options)
 
 
+class Shield:
+    """A CPU group of great weight for the whole measurement where there are such groups (version 1), so that a busy
+    neighbour hardly shows; and how much of the machine others took, where that is counted."""
+
+    def __init__(self):
+        self.groups = []
+        for kind in ("cpu", "cpuacct"):
+            group = f"/sys/fs/cgroup/{kind}/wavry-wan-{os.getpid()}"
+            try:
+                os.mkdir(group)
+                self.groups.append(group)
+                if kind == "cpu":
+                    self.write(group, "cpu.shares", 40960)
+                self.write(group, "cgroup.procs", os.getpid())
+            except OSError:
+                pass
+
+    @staticmethod
+    def write(group, name, value):
+        with open(os.path.join(group, name), "w") as f:
+            f.write(str(value))
+
+    def others_ns(self):
+        try:
+            used = []
+            for group in ("/sys/fs/cgroup/cpuacct", self.groups[-1]):
+                with open(f"{group}/cpuacct.usage") as f:
+                    used.append(int(f.read()))
+            return used[0] - used[1]
+        except (OSError, IndexError):
+            return 0
+
+    @staticmethod
+    def stolen_s():
+        """Processor time that the machine was promised and did not get, where it is a virtual one."""
+        with open("/proc/stat") as f:
+            return int(f.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+
+    def close(self):
+        for group in self.groups:
+            try:
+                self.write(os.path.dirname(group), "cgroup.procs", os.getpid())
+                os.rmdir(group)
+            except OSError:
+                pass
+
+
 class Ground:
     """Two namespaces, a display in each, and all processes of one measurement."""
 
@@ -174,7 +221,8 @@ class X11VncInAHurry(X11Vnc):
 PEERS = {"wavry": Wavry, "tigervnc": TigerVnc, "x11vnc": X11Vnc, "x11vnc-fast": X11VncInAHurry}
 
 
-def measure(binaries, peer_name, link, seconds):
+def measure(options, peer_name, link, seconds):
+    binaries = options.bin
     peer = PEERS[peer_name]()
     with Ground(binaries, link) as ground:
         host_display = peer.host(ground)
@@ -186,14 +234,19 @@ def measure(binaries, peer_name, link, seconds):
         timers = [threading.Timer(at * seconds, ground.change, [setting]) for at, setting in ground.changes]
         for timer in timers:
             timer.start()
+        others, began, stolen = options.shield.others_ns(), time.monotonic_ns(), options.shield.stolen_s()
         glass = run(f"{binaries}/bench-glass", str(seconds), env={**os.environ, "DISPLAY": client_display})
         for timer in timers:
             timer.cancel()
+        lasted = time.monotonic_ns() - began
+        others = (options.shield.others_ns() - others) / lasted * 100
+        stolen = (options.shield.stolen_s() - stolen) / (lasted / 1e9) * 100
         counted = peer.ended()
         if glass.returncode != 0:
             return {"failed": glass.stderr.strip() or f"bench-glass ended with {glass.returncode}",
                     "log": ground.log("client")[-500:]}
-        return {**json.loads(glass.stdout), "rtt_ms": ground.rtt_ms, "counted": counted}
+        return {**json.loads(glass.stdout), "rtt_ms": ground.rtt_ms, "others_percent": others,
+                "stolen_percent": stolen, "counted": counted}
 
 
 def quantile(values, q):
@@ -206,7 +259,20 @@ def latencies(cells):
     return [ms or 3000 for cell in cells for _, ms in cell.get("presses", [])]
 
 
+def is_calm(cell, moment):
+    """Whether the watcher itself ran on time from a little before a press or a freeze until its end: what a stall of
+    the whole machine makes is no link's and no program's."""
+    at, ms = moment
+    return not any(at - 0.3 <= stall <= at + (ms or 3000) / 1000 or stall <= at <= stall + late / 1000
+                   for stall, late in cell["stalls"])
+
+
+def calm(cells, name):
+    return [moment for cell in cells for moment in cell.get(name, []) if is_calm(cell, moment)]
+
+
 def figure(cells, name, q="p50"):
+    """The median over CELLS of a number of theirs, or of one in a table of theirs."""
     values = [cell[name][q] if isinstance(cell[name], dict) else cell[name] for cell in cells if name in cell]
     return quantile(values, 0.5)
 
@@ -233,14 +299,21 @@ def print_link(link, peers, results, base_ms):
         freezes = sum(len(cell.get("freezes", [])) for cell in cells)
         longest = max([cell["longest_ms"] for cell in cells if "longest_ms" in cell], default=float("nan"))
         fps = figure([{"f": c["pictures"] / c["seconds"]} for c in cells if "pictures" in c], "f")
+        stalls = sum(len(cell.get("stalls", [])) for cell in cells)
         verdict = ""
         if peer == "wavry" and link != "none":
             met = p50 <= limits[0] and p99 <= limits[1] and not failed
             verdict = f"{'meets' if met else 'MISSES'} {limits[0]:.0f} / {limits[1]:.0f}"
             good = good and met
         print(f"{link:<6} {peer:<12} {len(ms):>7} {p50:>8.1f} {p99:>8.1f} {fps:>6.1f} {figure(cells, 'age_ms', 'p50'):>8.0f} "
-              f"{figure(cells, 'age_ms', 'p99'):>8.0f} {freezes:>7} {longest:>8.0f}  {verdict}"
+              f"{figure(cells, 'age_ms', 'p99'):>8.0f} {freezes:>7} {longest:>8.0f} {figure(cells, 'others_percent'):>6.0f}% "
+              f"{figure(cells, 'stolen_percent'):>6.1f}% {stalls:>6}  {verdict}"
               f"{' '.join(failed)}", flush=True)
+        quiet = calm(cells, "presses")
+        if len(quiet) < len(ms):
+            print(f"{'':<6} {'  while calm':<12} {len(quiet):>7} {quantile([m or 3000 for _, m in quiet], .5):>8.1f} "
+                  f"{quantile([m or 3000 for _, m in quiet], .99):>8.1f} {'':>24} {len(calm(cells, 'freezes')):>7}",
+                  flush=True)
         for cell in cells if os.environ.get("WAVRY_WAN_VERBOSE") else []:
             print_counted(cell)
     return good
@@ -251,15 +324,15 @@ def wan(options):
     for peer in set(options.peers) - set(peers):
         print(f"{peer}: not installed ({' '.join(PEERS[peer].programs)}), left out")
     results = {}
-    print(f"link   peer         presses   p50 ms   p99 ms    fps  age p50  age p99 freezes  longest  wavry's limits, p50 / p99")
-    base = [measure(options.bin, "wavry", "none", min(options.seconds, 15))]
+    print(f"link   peer         presses   p50 ms   p99 ms    fps  age p50  age p99 freezes  longest  others  stolen stalls  wavry's limits, p50 / p99")
+    base = [measure(options, "wavry", "none", min(options.seconds, 15))]
     base_ms = quantile(latencies(base), 0.5)
     results["none", "wavry"] = base
     print_link("none", ["wavry"], results, base_ms)
     for _ in range(options.rounds):
         for link in options.links:
             for peer in peers:
-                cell = measure(options.bin, peer, link, options.seconds)
+                cell = measure(options, peer, link, options.seconds)
                 results.setdefault((link, peer), []).append(cell)
                 if options.rounds > 1:
                     print(f"# {link} {peer}: p50 {quantile(latencies([cell]), .5):.1f} p99 "
@@ -271,16 +344,18 @@ def wan(options):
 
 def freeze(options):
     link = options.links[0] if options.links else "40ms"
-    cell = measure(options.bin, "wavry", link, options.seconds)
+    cell = measure(options, "wavry", link, options.seconds)
     save(options, cell)
     if "failed" in cell:
         print(cell["failed"], cell["log"])
         return False
     print(f"{link}, {options.seconds:.0f} s: {cell['pictures']} pictures, age p50 {cell['age_ms']['p50']} p99 {cell['age_ms']['p99']} "
           f"ms, click to photon p50 {quantile(latencies([cell]), .5):.1f} p99 {quantile(latencies([cell]), .99):.1f} ms, "
-          f"longest standstill {cell['longest_ms']:.0f} ms, freezes above 250 ms: {len(cell['freezes'])}")
+          f"longest standstill {cell['longest_ms']:.0f} ms, freezes above 250 ms: {len(cell['freezes'])} (others took "
+          f"{cell['others_percent']:.0f} % of a processor, {cell['stolen_percent']:.1f} % was stolen, the watcher stalled "
+          f"{len(cell['stalls'])} times)")
     for at, ms in cell["freezes"]:
-        print(f"    at {at:.1f} s: {ms:.0f} ms")
+        print(f"    at {at:.1f} s: {ms:.0f} ms{'' if is_calm(cell, (at, ms)) else ', while the whole machine stalled'}")
     print_counted(cell)
     return not cell["freezes"]
 
@@ -308,12 +383,16 @@ def main():
     for peer in options.peers:
         if peer not in PEERS:
             parser.error(f"no peer {peer}; there are {', '.join(PEERS)}")
-    if options.what == "freeze":
-        options.seconds = options.length or options.seconds or 300
-        return freeze(options)
-    options.links = options.links or ["40ms", "80ms", "step"]
-    options.seconds = options.seconds or 60
-    return wan(options)
+    options.shield = Shield()
+    try:
+        if options.what == "freeze":
+            options.seconds = options.length or options.seconds or 300
+            return freeze(options)
+        options.links = options.links or ["40ms", "80ms", "step"]
+        options.seconds = options.seconds or 60
+        return wan(options)
+    finally:
+        options.shield.close()
 
 
 sys.exit(0 if main() else 1)
