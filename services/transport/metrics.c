@@ -99,6 +99,10 @@ const struct wv_metric wv_transport_metrics[WV_T_METRICS] = {
     [WV_T_PACKETISE_US] = {"packetise_us", "us", TIMES,
                            "Access unit popped until its first datagram is given away."},
     [WV_T_PACE_US] = {"pace_us", "us", TIMES, "First to last datagram of a frame given to the kernel."},
+    [WV_T_PACING_ERROR_US] =
+        {"pacing_error_us", "us", TIMES,
+         "From when the pacer wanted a batch of video to leave to when it was given to the "
+         "kernel, in either direction."},
     [WV_T_INPUT_ONE_WAY_US] = {"input_one_way_us", "us", TIMES,
                                "Input event at the client until it is given to the input stage."},
     [WV_T_CLIENT_NETWORK_US] = {"client_network_us", "us", TIMES,
