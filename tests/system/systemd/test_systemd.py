@@ -5,7 +5,7 @@ import subprocess
 import time
 import unittest
 
-from container import BIN, STAGES, WATCHDOG_S, Client, Container, freeze_ms, now, wait_for
+from container import BIN, STAGES, WATCHDOG_S, Client, Container, Wire, freeze_ms, now, wait_for
 
 UNITS = STAGES + ["supervisor"]
 EXPOSURE = {"transport": 0.3, "encoder": 0.3, "capture": 0.6, "input": 0.7, "identity": 0.5, "supervisor": 1.0}
@@ -66,6 +66,8 @@ class Host(unittest.TestCase):
         self.assertIn("5 of 5 stages ready on *:4820", container.show("wavry-supervisor", "StatusText")["StatusText"])
 
     def test_every_stage_killed_with_a_session(self):
+        wire = Wire(container)
+        self.addCleanup(wire.stop)
         client = self.client()
         events = []
         for stage in STAGES + ["supervisor"]:
@@ -83,6 +85,9 @@ class Host(unittest.TestCase):
                 time.sleep(1.1)
         result = client.finish()
         self.assertEqual(result["connects"], 1, "one session from beginning to end")
+        seen = wire.finish()
+        print(f"datagrams captured: {seen}")
+        self.assertEqual(seen["reused"], 0, "packet counters used twice")
         self.assert_no_key_is_held()
         for stage, at, until in events:
             still, waiting = freeze_ms(result, at, until)
@@ -239,9 +244,7 @@ class Host(unittest.TestCase):
         return lines[:-1] if lines and lines[-1] == "PROBE end" else None
 
     def assert_no_key_is_held(self):
-        held = container.run("runuser", "-u", "wavry-display", "--", "env", "DISPLAY=:50",
-                             "XAUTHORITY=/run/wavry-display/Xauthority", "wavry-held-keys", check=True).stdout
-        self.assertEqual(held, "", "keys that are still down")
+        self.assertEqual(container.held_keys(), [], "keys that are still down")
 
 
 class Person(unittest.TestCase):
