@@ -164,6 +164,19 @@ class Container:
             return row.get("pid") not in (None, 0, old_pid) and row["state"] == "ready"
         wait_for(ready, seconds, lambda: f"a new {stage}; {self.stages().get(stage)}\n{self.journal()}")
 
+    def host_pid(self, pid):
+        """What process PID of the container is called out here."""
+        for name in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{name}/status") as f:
+                    ids = re.search(r"^NSpid:\t(.*)$", f.read(), re.MULTILINE)[1].split()
+                same = os.stat(f"/proc/{name}/ns/pid").st_ino == os.stat(f"/proc/{self.leader}/ns/pid").st_ino
+            except (OSError, TypeError):
+                continue
+            if same and ids[-1] == str(pid):
+                return int(name)
+        raise AssertionError(f"no process {pid}")
+
     def held_keys(self):
         """Codes that are down on the virtual display."""
         return self.run("runuser", "-u", "wavry-display", "--", "env", "DISPLAY=:50",
@@ -240,6 +253,11 @@ class Client:
         base = self.presses()
         wait_for(lambda: self.presses() > base + 1, seconds, lambda: "presses seen: " + self.log()[-1500:])
 
+    def presses_of_new_session(self):
+        """Whether a press was seen after the last word about the connection."""
+        log = self.log()
+        return log.rfind("photon_ms=") > log.rfind("wavry-probe: ") >= 0
+
     def finish(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(10)
@@ -248,6 +266,37 @@ class Client:
 
     def stop(self):
         if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Keys:
+    """wavry-keys on this machine: a client that shows nothing, and writes down each word about the connection. AS: who
+    authorizes it, as a command."""
+
+    def __init__(self, container, folder, *as_whom):
+        self.log_path = f"{folder}/keys.log"
+        identity = f"{folder}/keys.identity"
+        key = subprocess.run([f"{BIN}/wavry-client", "--identity", identity, "--print-key"], text=True, check=True,
+                             stdout=subprocess.PIPE, env={**os.environ, "XDG_CONFIG_HOME": folder}).stdout.strip()
+        container.run(*as_whom, "wavryctl", "authorize", key, "--name", "keys", check=True)
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen([f"{BIN}/wavry-keys", container.address, identity], stdin=subprocess.PIPE,
+                                            stdout=log, stderr=log, text=True)
+
+    def said(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def __enter__(self):
+        wait_for(lambda: "connected" in self.said(), 10, self.said)
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
 

@@ -5,7 +5,7 @@ import subprocess
 import time
 import unittest
 
-from container import BIN, STAGES, WATCHDOG_S, Client, Container, Wire, freeze_ms, now, wait_for
+from container import BIN, STAGES, WATCHDOG_S, Client, Container, Keys, Wire, freeze_ms, now, wait_for
 
 UNITS = STAGES + ["supervisor"]
 EXPOSURE = {"transport": 0.3, "encoder": 0.3, "capture": 0.6, "input": 0.7, "identity": 0.5, "supervisor": 1.0}
@@ -152,6 +152,35 @@ class Host(unittest.TestCase):
         container.systemctl("start", "wavry-encoder")
         container.wait_ready()
 
+    def test_doctor(self):
+        """It finds the host that systemd runs, and says how to start one that is not there."""
+        said = container.run("wavryctl", "doctor").stdout
+        self.assertRegex(said, r"ok +running host +version \S+, 6 of 6 stages ready")
+        container.systemctl("stop", "wavry-encoder")
+        wait_for(lambda: container.stages()["encoder"]["state"] == "stopped", 5, container.stages)
+        self.assertRegex(container.run("wavryctl", "doctor").stdout, r"weak +running host .*5 of 6")
+        container.systemctl("stop", "wavry-host.target")
+        wait_for(lambda: not container.processes(), 10, container.processes)
+        self.assertIn("systemctl start wavry-host.target", container.run("wavryctl", "doctor").stdout)
+
+    def test_goodbye(self):
+        """A stop is told to clients, and only a stop; transport's spare goes and comes with it."""
+        with Keys(container, container.dir) as client:
+            for units in (["wavry-transport"], ["wavry-host.target"]):
+                container.systemctl("restart", *units)
+                container.wait_ready()
+            self.assertNotIn("goes away", client.said(), "a restart is nothing to clients")
+            container.systemctl("stop", "wavry-transport")
+            wait_for(lambda: "goes away (the host is stopping)" in client.said(), 3, client.said)
+            wait_for(lambda: not [line for line in container.processes() if "wavry-transport" in line], 5,
+                     container.processes)
+            container.systemctl("start", "wavry-transport")
+            container.wait_ready()
+            wait_for(lambda: self.standing_by() == 1, 10, "a spare")
+            wait_for(lambda: client.said().count("connected") == 2, 10, client.said)
+            container.systemctl("stop", "wavry-host.target")
+            wait_for(lambda: client.said().count("goes away (the host is stopping)") == 2, 3, client.said)
+
     def test_reload(self):
         self.addCleanup(container.run, "rm", "-f", "/etc/wavry/host.conf")
         pids = {stage: container.main_pid(stage) for stage in STAGES}
@@ -267,7 +296,12 @@ class Person(unittest.TestCase):
             time.sleep(0.3)
             wait_for(lambda: "6 of 6 ready" in container.run(*user, "wavryctl", "status").stdout, 20, "a new encoder")
             self.assertEqual(container.run("test", "-d", "/home/wave/.local/state/wavry/identity").returncode, 0)
-            container.run(*user, "systemctl", "--user", "stop", "wavry-host.target", check=True)
+            with Keys(container, container.dir, *user) as client:
+                container.run(*user, "systemctl", "--user", "restart", "wavry-transport", check=True)
+                wait_for(lambda: "6 of 6 ready" in container.run(*user, "wavryctl", "status").stdout, 20, "a transport")
+                self.assertNotIn("goes away", client.said())
+                container.run(*user, "systemctl", "--user", "stop", "wavry-host.target", check=True)
+                wait_for(lambda: "goes away (the host is stopping)" in client.said(), 3, client.said)
             wait_for(lambda: not container.processes(), 5, container.processes)
         finally:
             container.systemctl("stop", f"user@{uid}")
