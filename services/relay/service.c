@@ -40,6 +40,7 @@ struct wv_relay_service {
 
     struct watched watched[WV_RELAY_LISTEN_MAX];
     struct wv_loop_source *send_timer, *heartbeat_timer;
+    uint64_t spin_ns, received_ns;
     struct rift_relay_clock clock; /* of this turn */
     struct rift_relay_stats told;  /* as last copied to the metrics */
     uint64_t next_beat_ns, next_sweep_ns, watchdog_period_ns, watchdog_next_ns;
@@ -163,8 +164,16 @@ static int on_readable(void *userdata, uint32_t events, uint64_t now)
             s->clock.now = wv_now_ns();
     }
     settle(s);
-    wv_metric_record(s->metrics, WV_R_BUSY_US, (wv_now_ns() - now) / WV_NS_PER_US);
+    s->received_ns = wv_now_ns();
+    wv_metric_record(s->metrics, WV_R_BUSY_US, (s->received_ns - now) / WV_NS_PER_US);
     return 0;
+}
+
+/* Who was woken a moment ago will be again: it is not worth the sleep, nor the delay of waking up. */
+static bool on_prepare(void *userdata, uint64_t now)
+{
+    struct wv_relay_service *s = userdata;
+    return s->spin_ns && now < s->received_ns + s->spin_ns;
 }
 
 static int on_send_due(void *userdata, uint64_t now)
@@ -413,6 +422,9 @@ int wv_relay_service_start(struct wv_relay_service *s)
         s->watched[i] = (struct watched){s, i};
         r = wv_loop_add_fd(s->loop, wv_relay_udp_fd(s->udp, i), EPOLLIN, on_readable, &s->watched[i], NULL);
     }
+    s->spin_ns = (uint64_t)wv_config_int(s->settings->config, "spin_us") * WV_NS_PER_US;
+    if (r == 0)
+        r = wv_loop_add_prepare(s->loop, on_prepare, s, NULL);
     if (r == 0)
         r = wv_loop_add_signal(s->loop, SIGUSR1, on_drain_signal, s);
     if (r == 0)

@@ -38,6 +38,9 @@ static const struct wv_config_entry config_table[] = {
     {"queue_slots", WV_CONFIG_INT, "8192", 16, 1000000, NULL, "Datagrams that may wait in all."},
     {"proofs_per_s", WV_CONFIG_INT, "50", 1, 100000, NULL,
      "Signatures checked a second for one IPv4 address or IPv6 /56, with a burst of twice as many."},
+    {"spin_us", WV_CONFIG_INT, "50", 0, 1000, NULL,
+     "How long to look for the next datagram before going to sleep, in microseconds: delay for processor "
+     "time."},
     {"drain", WV_CONFIG_BOOL, "false", 0, 0, NULL,
      "Begin by taking no new leases; SIGUSR1 and SIGUSR2 turn this on and off."},
     {"state_file", WV_CONFIG_STRING, "", 0, 0, NULL,

@@ -20,8 +20,9 @@
 #define RX_STRIDE     (RX_BYTES + 4096 + 320) /* heads of buffers must not all fall into the same cache sets */
 #define SEGMENTS_MAX  64                      /* of one message, as old kernels have it */
 #define MESSAGE_MAX   65000
-#define TX_MAX        (RX_BATCH * 64)
-#define OWN_SLOTS     64 /* datagrams of ours before a flush */
+#define TX_MAX        128 /* messages of one flush */
+#define TX_LOOK_BACK  16  /* so many of the last ones may still take a datagram to the same address */
+#define OWN_SLOTS     64  /* datagrams of ours before a flush */
 #define SOCKET_BUFFER (8 << 20)
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
@@ -42,14 +43,14 @@ struct control {
     };
 };
 
-/* A message on its way out: one or more segments that lie behind each other. */
+/* A message on its way out: one or more segments to one address, wherever they lie. */
 struct departure {
     const struct rift_relay_address *to; /* only to tell whether the next one has the same */
-    uint8_t *begin;
     uint32_t len;
-    uint16_t segment, n;
+    uint16_t segment, n, n_iov;
     uint8_t ecn, socket;
     bool closed; /* its last segment is shorter */
+    struct iovec iov[SEGMENTS_MAX];
 };
 
 struct wv_relay_udp {
@@ -66,7 +67,6 @@ struct wv_relay_udp {
     size_t n_tx;
     struct departure departures[TX_MAX];
     struct mmsghdr tx[TX_MAX];
-    struct iovec tx_iov[TX_MAX];
     struct sockaddr_storage tx_to[TX_MAX];
     struct control tx_control[TX_MAX];
 
@@ -341,51 +341,6 @@ static void add_control(struct msghdr *h, void *room, int level, int type, const
     memcpy(CMSG_DATA(c), data, len);
 }
 
-/* Whether a segment of LEN bytes at DATA can go with departure D. */
-static bool joins(const struct departure *d, const struct rift_relay_address *to, const uint8_t *data,
-                  size_t len, uint8_t ecn)
-{
-    return !d->closed && d->to == to && d->ecn == ecn && data == d->begin + d->len && len <= d->segment &&
-           d->n < SEGMENTS_MAX && d->len + len <= MESSAGE_MAX;
-}
-
-static void depart(struct wv_relay_udp *u, const struct rift_relay_address *to, uint8_t *data, size_t len,
-                   uint8_t ecn)
-{
-    struct departure *d = &u->departures[u->n_tx ? u->n_tx - 1 : 0];
-    if (u->n_tx && u->sockets[d->socket].segments && joins(d, to, data, len, ecn)) {
-        d->len += (uint32_t)len;
-        d->n++;
-        d->closed = len < d->segment;
-        return;
-    }
-    if (u->n_tx == TX_MAX)
-        wv_relay_udp_flush(u);
-    size_t i = u->n_tx;
-    size_t socket = to->bytes[18] < u->n_sockets ? to->bytes[18] : 0;
-    u->departures[i] = (struct departure){.to = to,
-                                          .begin = data,
-                                          .len = (uint32_t)len,
-                                          .segment = (uint16_t)len,
-                                          .n = 1,
-                                          .ecn = ecn,
-                                          .socket = (uint8_t)socket};
-    struct msghdr *h = &u->tx[i].msg_hdr;
-    *h = (struct msghdr){.msg_name = &u->tx_to[i], .msg_iov = &u->tx_iov[i], .msg_iovlen = 1};
-    h->msg_namelen = give_address(u->sockets[socket].is_v4, to->bytes, &u->tx_to[i]);
-    u->n_tx++;
-}
-
-void wv_relay_udp_put(struct wv_relay_udp *u, const struct rift_relay_out *out)
-{
-    if (u->n_own == OWN_SLOTS)
-        wv_relay_udp_flush(u);
-    uint8_t *data = u->own[u->n_own++];
-    memcpy(data, out->data, out->len);
-    depart(u, &out->to, data, out->len, out->ecn);
-    u->departures[u->n_tx - 1].to = NULL; /* the caller's variable: the next one's is the same */
-}
-
 static bool goes_v4(const struct sockaddr_storage *to)
 {
     struct sockaddr_in6 six;
@@ -400,7 +355,7 @@ static void complete(struct wv_relay_udp *u, size_t i)
 {
     const struct departure *d = &u->departures[i];
     struct msghdr *h = &u->tx[i].msg_hdr;
-    u->tx_iov[i] = (struct iovec){.iov_base = d->begin, .iov_len = d->len};
+    h->msg_iovlen = d->n_iov;
     if (d->ecn) {
         int tos = d->ecn;
         bool v4 = goes_v4(&u->tx_to[i]);
@@ -417,16 +372,18 @@ static void count_lost(struct wv_relay_udp *u, int error, size_t n)
     wv_metric_add(u->metrics, full ? WV_R_SEND_BLOCKED : WV_R_SEND_ERRORS, n);
 }
 
-/* Message I was refused as a train: its segments one by one. */
+/* Message I was refused as a train: its segments one by one, without a marking. */
 static void send_alone(struct wv_relay_udp *u, size_t i)
 {
     const struct departure *d = &u->departures[i];
-    for (uint32_t at = 0; at < d->len; at += d->segment) {
-        size_t len = WV_MIN((size_t)d->segment, (size_t)(d->len - at));
-        if (sendto(u->sockets[d->socket].fd, d->begin + at, len, MSG_DONTWAIT | MSG_NOSIGNAL,
-                   (const struct sockaddr *)&u->tx_to[i], u->tx[i].msg_hdr.msg_namelen) < 0)
-            count_lost(u, errno, 1);
-    }
+    for (size_t v = 0; v < d->n_iov; v++)
+        for (size_t at = 0; at < d->iov[v].iov_len; at += d->segment) {
+            size_t len = WV_MIN((size_t)d->segment, d->iov[v].iov_len - at);
+            if (sendto(u->sockets[d->socket].fd, (uint8_t *)d->iov[v].iov_base + at, len,
+                       MSG_DONTWAIT | MSG_NOSIGNAL, (const struct sockaddr *)&u->tx_to[i],
+                       u->tx[i].msg_hdr.msg_namelen) < 0)
+                count_lost(u, errno, 1);
+        }
 }
 
 /* Message I can't be sent because of ERROR. */
@@ -441,7 +398,7 @@ static void refused(struct wv_relay_udp *u, size_t i, int error)
         count_lost(u, error, d->n);
 }
 
-void wv_relay_udp_flush(struct wv_relay_udp *u)
+static void send_departures(struct wv_relay_udp *u)
 {
     for (size_t i = 0; i < u->n_tx; i++)
         complete(u, i);
@@ -459,6 +416,76 @@ void wv_relay_udp_flush(struct wv_relay_udp *u)
     }
     wv_metric_add(u->metrics, WV_R_MESSAGES_OUT, u->n_tx);
     u->n_tx = 0;
+}
+
+/* Whether a segment of LEN bytes can go with departure D. */
+static bool joins(const struct departure *d, size_t len, uint8_t ecn)
+{
+    return !d->closed && d->ecn == ecn && len <= d->segment && d->n < SEGMENTS_MAX &&
+           d->len + len <= MESSAGE_MAX;
+}
+
+static void add_segment(struct departure *d, uint8_t *data, size_t len)
+{
+    struct iovec *last = &d->iov[d->n_iov ? d->n_iov - 1 : 0];
+    if (d->n_iov && (uint8_t *)last->iov_base + last->iov_len == data)
+        last->iov_len += len;
+    else
+        d->iov[d->n_iov++] = (struct iovec){.iov_base = data, .iov_len = len};
+    d->len += (uint32_t)len;
+    d->n++;
+    d->closed = len < d->segment;
+}
+
+/* The last message to TO, if it takes one more: a later one must not overtake it. */
+static struct departure *find_departure(struct wv_relay_udp *u, const struct rift_relay_address *to,
+                                        size_t len, uint8_t ecn)
+{
+    size_t end = u->n_tx > TX_LOOK_BACK ? u->n_tx - TX_LOOK_BACK : 0;
+    for (size_t i = u->n_tx; i > end; i--) {
+        struct departure *d = &u->departures[i - 1];
+        if (d->to == to)
+            return u->sockets[d->socket].segments && joins(d, len, ecn) ? d : NULL;
+    }
+    return NULL;
+}
+
+static void depart(struct wv_relay_udp *u, const struct rift_relay_address *to, uint8_t *data, size_t len,
+                   uint8_t ecn)
+{
+    struct departure *d = find_departure(u, to, len, ecn);
+    if (d) {
+        add_segment(d, data, len);
+        return;
+    }
+    if (u->n_tx == TX_MAX)
+        send_departures(u);
+    size_t i = u->n_tx++, socket = to->bytes[18] < u->n_sockets ? to->bytes[18] : 0;
+    d = &u->departures[i];
+    d->to = to;
+    d->len = 0;
+    d->segment = (uint16_t)len;
+    d->n = d->n_iov = 0;
+    d->ecn = ecn;
+    d->socket = (uint8_t)socket;
+    add_segment(d, data, len);
+    u->tx[i].msg_hdr = (struct msghdr){.msg_name = &u->tx_to[i], .msg_iov = d->iov};
+    u->tx[i].msg_hdr.msg_namelen = give_address(u->sockets[socket].is_v4, to->bytes, &u->tx_to[i]);
+}
+
+void wv_relay_udp_put(struct wv_relay_udp *u, const struct rift_relay_out *out)
+{
+    if (u->n_own == OWN_SLOTS)
+        wv_relay_udp_flush(u);
+    uint8_t *data = u->own[u->n_own++];
+    memcpy(data, out->data, out->len);
+    depart(u, &out->to, data, out->len, out->ecn);
+    u->departures[u->n_tx - 1].to = NULL; /* the caller's variable: the next one's is the same */
+}
+
+void wv_relay_udp_flush(struct wv_relay_udp *u)
+{
+    send_departures(u);
     u->n_own = 0;
 }
 
