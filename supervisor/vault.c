@@ -158,6 +158,8 @@ static void take_kept(struct wv_vault *v)
         } else {
             wv_warning("a kept descriptor is not what its name says; left out", "name=%s", names[k]);
             wv_close(fd);
+            if (i < 0) /* of another version: else it would come back, and take up room, for ever */
+                forget(names[k]);
         }
         free(names[k]);
     }

@@ -225,6 +225,7 @@ struct rift_outgoing {
     uint8_t address[RIFT_ADDRESS_BYTES]; /* where to; all zero when the session was never told an address */
     enum rift_class traffic_class;
     enum rift_ecn ecn;
+    uint64_t planned_ns; /* of the first video that the pacer held back: when it was to leave; else 0 */
 };
 
 /* The same with the address, class and marking of each datagram. CAPACITY bounds what the path is probed for

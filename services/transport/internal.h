@@ -139,6 +139,7 @@ struct wv_transport {
     bool kept[WV_SESSION_VAULT_SLOTS]; /* slots in use */
     uint64_t keep_at;                  /* when to note again how long we have lived */
     bool keep_unsure;                  /* the process before had sessions that we don't know */
+    uint64_t planned_ns; /* when the video of this flush was to leave; 0: the pacer did not hold it */
     bool draining, handing_over, waits_writable;
     char host_name[WV_PEER_TEXT_BYTES], status[128];
     uint8_t *scratch; /* RIFT_CONTROL_MAX_BYTES, for packing */

@@ -102,6 +102,10 @@ const struct wv_metric wv_transport_metrics[WV_T_METRICS] = {
     [WV_T_PACKETISE_US] = {"packetise_us", "us", TIMES,
                            "Access unit popped until its first datagram is given away."},
     [WV_T_PACE_US] = {"pace_us", "us", TIMES, "First to last datagram of a frame given to the kernel."},
+    [WV_T_PACING_ERROR_US] =
+        {"pacing_error_us", "us", TIMES,
+         "From when the pacer wanted a batch of video to leave to when it was given to the "
+         "kernel, in either direction."},
     [WV_T_CLIENT_NETWORK_US] = {"client_network_us", "us", TIMES,
                                 "Reported medians: encoded until the last packet arrived."},
     [WV_T_CLIENT_DECODE_US] = {"client_decode_us", "us", TIMES, "Reported medians: decoding."},

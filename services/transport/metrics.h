@@ -56,6 +56,7 @@ enum wv_transport_metric {
     WV_T_AU_WAIT_US,
     WV_T_PACKETISE_US,
     WV_T_PACE_US,
+    WV_T_PACING_ERROR_US,
     WV_T_CLIENT_NETWORK_US,
     WV_T_CLIENT_DECODE_US,
     WV_T_CLIENT_PRESENT_US,

@@ -145,6 +145,8 @@ static void send_due(struct wv_transport *t, struct session *s, uint64_t now)
            rift_session_send_to(s->rift, slot, RIFT_MTU_MAX_BYTES, now, &out) == 0) {
         memcpy(to.bytes, out.address, sizeof to.bytes);
         wv_udp_commit(t->udp, &to, out.len, wv_udp_tos(out.traffic_class, out.ecn));
+        if (out.planned_ns && !t->planned_ns)
+            t->planned_ns = out.planned_ns;
     }
 }
 
@@ -174,7 +176,13 @@ static void send_all(struct wv_transport *t, uint64_t now)
         wv_loop_quit(t->setup.loop, r);
         return;
     }
-    media_time_frames(t, before, wv_now_ns());
+    uint64_t after = wv_now_ns();
+    media_time_frames(t, before, after);
+    if (t->planned_ns)
+        wv_metric_record(t->metrics, WV_T_PACING_ERROR_US,
+                         (after > t->planned_ns ? after - t->planned_ns : t->planned_ns - after) /
+                             WV_NS_PER_US);
+    t->planned_ns = 0;
     bool blocked = r == WV_UDP_BLOCKED;
     if (blocked != t->waits_writable && t->udp_source)
         wv_loop_modify_fd(t->udp_source, blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <linux/input-event-codes.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -510,6 +511,113 @@ START_TEST(datagrams_carry_their_marks)
 }
 END_TEST
 
+/* ---- trains ---- */
+
+#define TRAIN_MOST 64
+
+/* Sends N datagrams of SIZE as one message, the last of LAST bytes; each is filled with a number of its own
+ * from FIRST on. ECN of all of them. */
+static void send_train(int fd, const struct sockaddr_in6 *to, uint8_t first, size_t n, size_t size,
+                       size_t last, int ecn)
+{
+    static uint8_t data[TRAIN_MOST * 1536];
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t part = i + 1 == n ? last : size;
+        memset(data + len, (uint8_t)(first + i), part);
+        len += part;
+    }
+    union {
+        char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint16_t))];
+        struct cmsghdr align;
+    } control = {0};
+    struct iovec iov = {data, len};
+    struct msghdr h = {.msg_name = (void *)to,
+                       .msg_namelen = sizeof *to,
+                       .msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+    *c = (struct cmsghdr){
+        .cmsg_level = IPPROTO_IPV6, .cmsg_type = IPV6_TCLASS, .cmsg_len = CMSG_LEN(sizeof ecn)};
+    memcpy(CMSG_DATA(c), &ecn, sizeof ecn);
+    c = CMSG_NXTHDR(&h, c);
+    uint16_t segment = (uint16_t)size;
+    *c = (struct cmsghdr){
+        .cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof segment)};
+    memcpy(CMSG_DATA(c), &segment, sizeof segment);
+    ck_assert_int_eq(sendmsg(fd, &h, 0), (ssize_t)len);
+}
+
+static struct {
+    uint8_t number;
+    size_t len;
+    enum rift_ecn ecn;
+} took[512];
+static size_t n_took;
+
+static void note_datagram(void *userdata, const struct wv_address *from, enum rift_ecn ecn,
+                          const uint8_t *datagram, size_t len, uint64_t at)
+{
+    ck_assert_uint_lt(n_took, WV_ARRAY_SIZE(took));
+    ck_assert_mem_eq(from->bytes, userdata, sizeof from->bytes);
+    for (size_t i = 1; i < len; i++)
+        ck_assert_uint_eq(datagram[i], datagram[0]);
+    took[n_took].number = len ? datagram[0] : 0;
+    took[n_took].len = len;
+    took[n_took++].ecn = ecn;
+}
+
+/* GRO: the kernel joins them again on the way in; or it does not, when the option was refused. */
+START_TEST(trains_are_taken_apart)
+{
+    static const struct {
+        size_t n, size, last;
+        int ecn;
+    } trains[] = {{5, 1200, 700, 1}, {1, 40, 40, 0},  {2, 1452, 1452, 1},  {44, 1200, 1200, 1},
+                  {3, 33, 1, 3},     {2, 1200, 1, 0}, {43, 1452, 1451, 1}, {7, 64, 64, 0},
+                  {1, 0, 0, 0},      {2, 600, 600, 1}};
+    struct wv_address to, from;
+    struct sockaddr_in6 name = {.sin6_family = AF_INET6};
+    int fd = open_loopback(&to), out = open_loopback(&from), off = 0;
+    struct wv_metrics *metrics;
+    struct wv_udp *u;
+    memcpy(&name.sin6_addr, to.bytes, 16);
+    memcpy(&name.sin6_port, to.bytes + 16, 2);
+    ck_assert_int_eq(wv_metrics_new(&metrics, -1, "transport", wv_transport_metrics, WV_T_METRICS), 0);
+    ck_assert_int_eq(wv_udp_new(&u, fd, metrics), 0);
+    if (_i)
+        ck_assert_int_eq(setsockopt(fd, SOL_UDP, UDP_GRO, &off, sizeof off), 0);
+    n_took = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < WV_ARRAY_SIZE(trains); i++) {
+        if (trains[i].size)
+            send_train(out, &name, (uint8_t)n, trains[i].n, trains[i].size, trains[i].last, trains[i].ecn);
+        else
+            ck_assert_int_eq(sendto(out, "", 0, 0, (struct sockaddr *)&name, sizeof name), 0);
+        n += trains[i].n;
+    }
+    static uint8_t huge[3000];
+    ck_assert_int_eq(sendto(out, huge, sizeof huge, 0, (struct sockaddr *)&name, sizeof name), sizeof huge);
+    ck_assert_int_eq(wv_udp_receive(u, note_datagram, from.bytes, 1), 0);
+    ck_assert_uint_eq(n_took, n);
+    for (size_t i = 0, k = 0; i < WV_ARRAY_SIZE(trains); i++)
+        for (size_t j = 0; j < trains[i].n; j++, k++) {
+            ck_assert_uint_eq(took[k].len, j + 1 == trains[i].n ? trains[i].last : trains[i].size);
+            ck_assert_uint_eq(took[k].number, trains[i].size ? (uint8_t)k : 0);
+            ck_assert_int_eq((int)took[k].ecn, trains[i].ecn);
+        }
+    ck_assert_uint_eq(wv_metric_value(metrics, WV_T_PACKETS_RECEIVED), n + 1);
+    ck_assert_uint_eq(wv_metric_value(metrics, WV_T_DROPPED_MALFORMED), 1);
+    ck_assert_uint_eq(wv_metric_value(metrics, WV_T_RECEIVED_CE), 3);
+    wv_udp_free(u);
+    wv_metrics_free(metrics);
+    close(fd);
+    close(out);
+}
+END_TEST
+
 START_TEST(an_address_that_cannot_be_reached_hurts_nobody_else)
 {
     /* Port 0 of a documentation address: no route, or no such port; refused in any case. */
@@ -565,6 +673,7 @@ static Suite *suite(void)
     tcase_add_test(c, addresses_read_like_addresses);
     tcase_add_test(c, datagrams_keep_their_bounds_and_order);
     tcase_add_test(c, datagrams_carry_their_marks);
+    tcase_add_loop_test(c, trains_are_taken_apart, 0, 2);
     tcase_add_test(c, an_address_that_cannot_be_reached_hurts_nobody_else);
     suite_add_tcase(s, c);
     return s;

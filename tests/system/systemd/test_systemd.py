@@ -5,7 +5,7 @@ import subprocess
 import time
 import unittest
 
-from container import BIN, STAGES, WATCHDOG_S, Client, Container, freeze_ms, now, wait_for
+from container import BIN, STAGES, WATCHDOG_S, Client, Container, Keys, Wire, freeze_ms, now, wait_for
 
 UNITS = STAGES + ["supervisor"]
 EXPOSURE = {"transport": 0.3, "encoder": 0.3, "capture": 0.6, "input": 0.7, "identity": 0.5, "supervisor": 1.0}
@@ -66,6 +66,8 @@ class Host(unittest.TestCase):
         self.assertIn("5 of 5 stages ready on *:4820", container.show("wavry-supervisor", "StatusText")["StatusText"])
 
     def test_every_stage_killed_with_a_session(self):
+        wire = Wire(container)
+        self.addCleanup(wire.stop)
         client = self.client()
         events = []
         for stage in STAGES + ["supervisor"]:
@@ -83,6 +85,9 @@ class Host(unittest.TestCase):
                 time.sleep(1.1)
         result = client.finish()
         self.assertEqual(result["connects"], 1, "one session from beginning to end")
+        seen = wire.finish()
+        print(f"datagrams captured: {seen}")
+        self.assertEqual(seen["reused"], 0, "packet counters used twice")
         self.assert_no_key_is_held()
         for stage, at, until in events:
             still, waiting = freeze_ms(result, at, until)
@@ -146,6 +151,35 @@ class Host(unittest.TestCase):
         self.assertEqual(container.main_pid("encoder"), 0, "it stays stopped")
         container.systemctl("start", "wavry-encoder")
         container.wait_ready()
+
+    def test_doctor(self):
+        """It finds the host that systemd runs, and says how to start one that is not there."""
+        said = container.run("wavryctl", "doctor").stdout
+        self.assertRegex(said, r"ok +running host +version \S+, 6 of 6 stages ready")
+        container.systemctl("stop", "wavry-encoder")
+        wait_for(lambda: container.stages()["encoder"]["state"] == "stopped", 5, container.stages)
+        self.assertRegex(container.run("wavryctl", "doctor").stdout, r"weak +running host .*5 of 6")
+        container.systemctl("stop", "wavry-host.target")
+        wait_for(lambda: not container.processes(), 10, container.processes)
+        self.assertIn("systemctl start wavry-host.target", container.run("wavryctl", "doctor").stdout)
+
+    def test_goodbye(self):
+        """A stop is told to clients, and only a stop; transport's spare goes and comes with it."""
+        with Keys(container, container.dir) as client:
+            for units in (["wavry-transport"], ["wavry-host.target"]):
+                container.systemctl("restart", *units)
+                container.wait_ready()
+            self.assertNotIn("goes away", client.said(), "a restart is nothing to clients")
+            container.systemctl("stop", "wavry-transport")
+            wait_for(lambda: "goes away (the host is stopping)" in client.said(), 3, client.said)
+            wait_for(lambda: not [line for line in container.processes() if "wavry-transport" in line], 5,
+                     container.processes)
+            container.systemctl("start", "wavry-transport")
+            container.wait_ready()
+            wait_for(lambda: self.standing_by() == 1, 10, "a spare")
+            wait_for(lambda: client.said().count("connected") == 2, 10, client.said)
+            container.systemctl("stop", "wavry-host.target")
+            wait_for(lambda: client.said().count("goes away (the host is stopping)") == 2, 3, client.said)
 
     def test_reload(self):
         self.addCleanup(container.run, "rm", "-f", "/etc/wavry/host.conf")
@@ -239,9 +273,7 @@ class Host(unittest.TestCase):
         return lines[:-1] if lines and lines[-1] == "PROBE end" else None
 
     def assert_no_key_is_held(self):
-        held = container.run("runuser", "-u", "wavry-display", "--", "env", "DISPLAY=:50",
-                             "XAUTHORITY=/run/wavry-display/Xauthority", "wavry-held-keys", check=True).stdout
-        self.assertEqual(held, "", "keys that are still down")
+        self.assertEqual(container.held_keys(), [], "keys that are still down")
 
 
 class Person(unittest.TestCase):
@@ -264,7 +296,12 @@ class Person(unittest.TestCase):
             time.sleep(0.3)
             wait_for(lambda: "6 of 6 ready" in container.run(*user, "wavryctl", "status").stdout, 20, "a new encoder")
             self.assertEqual(container.run("test", "-d", "/home/wave/.local/state/wavry/identity").returncode, 0)
-            container.run(*user, "systemctl", "--user", "stop", "wavry-host.target", check=True)
+            with Keys(container, container.dir, *user) as client:
+                container.run(*user, "systemctl", "--user", "restart", "wavry-transport", check=True)
+                wait_for(lambda: "6 of 6 ready" in container.run(*user, "wavryctl", "status").stdout, 20, "a transport")
+                self.assertNotIn("goes away", client.said())
+                container.run(*user, "systemctl", "--user", "stop", "wavry-host.target", check=True)
+                wait_for(lambda: "goes away (the host is stopping)" in client.said(), 3, client.said)
             wait_for(lambda: not container.processes(), 5, container.processes)
         finally:
             container.systemctl("stop", f"user@{uid}")
