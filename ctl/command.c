@@ -67,7 +67,7 @@ static void print_usage(FILE *out)
           out);
     for (size_t i = 0; i < WV_ARRAY_SIZE(commands); i++)
         fprintf(out,
-                strlen(commands[i].synopsis) < 32 ? "  %-32s%s\n"
+                strlen(commands[i].synopsis) < 31 ? "  %-32s%s\n"
                                                   : "  %s\n                                  %s\n",
                 commands[i].synopsis, commands[i].help);
     fputs("\nOptions:\n"

@@ -74,7 +74,8 @@ int main(int argc, char **argv)
 {
     static const struct wv_stage_definition definition = {
         .name = "identity",
-        .summary = "Holds the host's key and the list of known keys, and answers handshakes.",
+        .summary =
+            "Holds the host's key and who may do what, answers handshakes, and hands out the inner keys.",
         .config = config,
         .n_config = WV_ARRAY_SIZE(config),
         .metrics = wv_identity_metrics,

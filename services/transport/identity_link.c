@@ -11,6 +11,7 @@
 #define ASK_AGAIN_NS  (20 * WV_NS_PER_MS)
 #define ASK_UNSENT_NS (5 * WV_NS_PER_MS)
 #define ALIVE_NS      WV_NS_PER_S
+#define CONFIRM_NS    (520 * WV_NS_PER_MS) /* who is not named for half a second has ended */
 
 void identity_sessions_changed(struct wv_transport *t)
 {
@@ -53,8 +54,8 @@ static void tell_alive(struct wv_transport *t, uint64_t now)
         t->identity.alive_at = now + ASK_AGAIN_NS;
         return;
     }
+    t->identity.alive_at = t->identity.alive_changed ? now + CONFIRM_NS : n ? now + ALIVE_NS : NEVER;
     t->identity.alive_changed = false;
-    t->identity.alive_at = n ? now + ALIVE_NS : NEVER;
 }
 
 void identity_pump(struct wv_transport *t, uint64_t now)
