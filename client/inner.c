@@ -78,7 +78,8 @@ int wv_inner_parse(const uint8_t *plain, size_t len, struct wv_inner_message *re
     switch (m->kind_case) {
     case WAVRY__RIFT__INNER_TO_CLIENT__KIND_MEDIA_KEY:
         r = take_media_key(m->media_key, &out);
-        explicit_bzero(m->media_key->key.data, m->media_key->key.len);
+        if (m->media_key->key.len)
+            explicit_bzero(m->media_key->key.data, m->media_key->key.len);
         break;
     case WAVRY__RIFT__INNER_TO_CLIENT__KIND_STANDING:
         take_standing(m->standing, &out);

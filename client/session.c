@@ -79,11 +79,13 @@ void client_drain_events(struct wv_client *c, uint64_t now)
         switch (event.kind) {
         case RIFT_EVENT_FRAME:
             client_announce(c, now);
-            client_on_frame(c, &event);
+            if (!client_is_final(c)) /* the caller may have left, and the event's data with the session */
+                client_on_frame(c, &event);
             break;
         case RIFT_EVENT_CONTROL:
             client_announce(c, now);
-            client_on_control(c, event.control.data, event.control.len);
+            if (!client_is_final(c))
+                client_on_control(c, event.control.data, event.control.len);
             break;
         case RIFT_EVENT_CURSOR:
             if (c->call.cursor)
