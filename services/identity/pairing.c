@@ -248,7 +248,7 @@ static int run_cpace(const struct wv_pairing *p, const struct wv_pairing_start *
     return r;
 }
 
-int wv_pairing_start(struct wv_pairing *p, const struct wv_pairing_start *start, uint64_t now,
+int wv_pairing_begin(struct wv_pairing *p, const struct wv_pairing_start *start, uint64_t now,
                      uint64_t unix_s, uint8_t ret_share[RIFT_CPACE_SHARE_BYTES])
 {
     struct run run = {.session = start->session, .since_ns = now};

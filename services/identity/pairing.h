@@ -72,7 +72,7 @@ struct wv_pairing_start {
 
 /* A run begins. On 0 the caller stores the state, and only then sends RET_SHARE; when it can't be stored, it
  * calls wv_pairing_end() and sends nothing. A session's run before this one has failed. */
-int wv_pairing_start(struct wv_pairing *p, const struct wv_pairing_start *start, uint64_t now,
+int wv_pairing_begin(struct wv_pairing *p, const struct wv_pairing_start *start, uint64_t now,
                      uint64_t unix_s, uint8_t ret_share[RIFT_CPACE_SHARE_BYTES]);
 
 struct wv_pairing_done {

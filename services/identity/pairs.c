@@ -106,7 +106,7 @@ void wv_pairs_start(struct wv_identity *id, struct wv_live_session *s, const Wav
     wv_arbiter_key_text(s, key);
     bool shaped = message->share.len == RIFT_CPACE_SHARE_BYTES && name_len < WV_PAIRING_NAME_BYTES &&
                   wv_text_is_printable(message->name, name_len);
-    int r = shaped ? wv_pairing_start(id->pairing, &start, now, wv_identity_unix(id), share) : WV_PAIRING_BAD;
+    int r = shaped ? wv_pairing_begin(id->pairing, &start, now, wv_identity_unix(id), share) : WV_PAIRING_BAD;
     if (r == 0 && wv_pairs_save(id) < 0) {
         wv_pairing_end(id->pairing, s->number);
         send_result(id, s, NULL, "the host can't write to its disk, so it pairs with nobody");

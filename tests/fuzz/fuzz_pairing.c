@@ -41,7 +41,7 @@ static void start(struct wv_pairing *p, const uint8_t *op)
     if (op[3] % 4 == 0)
         memset(share, op[3], sizeof share);
     unsigned before = wv_pairing_failures(p);
-    if (wv_pairing_start(p, &s, now, unix_s, answer) != 0)
+    if (wv_pairing_begin(p, &s, now, unix_s, answer) != 0)
         return;
     if (++in_code > WV_PAIRING_TRIES || before >= WV_PAIRING_FAILURES_MAX || wv_pairing_failures(p) == 0)
         abort();

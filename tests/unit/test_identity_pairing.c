@@ -80,7 +80,7 @@ static int start_run(struct client *c, uint32_t session, bool by_token)
                                            .share = c->cpace.share,
                                            .name = c->name,
                                            .token = by_token};
-    return wv_pairing_start(pairing, &start, now, unix_s, c->host_share);
+    return wv_pairing_begin(pairing, &start, now, unix_s, c->host_share);
 }
 
 static void finish_client(struct client *c)
