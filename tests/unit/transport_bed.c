@@ -5,6 +5,7 @@
 #include "lib/ipc/memfd.h"
 #include "lib/ipc/session_page.h"
 #include "proto/bus_input.pb-c.h"
+#include "proto/bus_keys.pb-c.h"
 #include "proto/bus_media.pb-c.h"
 #include "rift/core/delta.h"
 #include "services/transport/session_vault.h"
@@ -112,7 +113,8 @@ static void on_access_unit(void *userdata, const struct rift_frame_meta *meta, c
                            size_t len)
 {
     struct eyes *e = userdata;
-    atomic_fetch_add(&e->bed->shared->frames, 1);
+    uint64_t now_us = wv_now_ns() / WV_NS_PER_US, turn = atomic_fetch_add(&e->bed->shared->frames, 1);
+    atomic_store(&e->bed->shared->frame_us[turn % BED_EVENTS], (uint32_t)(now_us - meta->capture_us));
     atomic_fetch_add(&e->bed->shared->frame_bytes, len);
 }
 
@@ -143,11 +145,6 @@ static int on_keys(void *userdata, uint64_t now)
     return 0;
 }
 
-static bool take_any_key(void *userdata, const uint8_t key[32])
-{
-    return true;
-}
-
 static void enter(const char *namespace)
 {
     wv_cleanup(wv_close_p) int fd = open(namespace, O_RDONLY | O_CLOEXEC);
@@ -170,9 +167,12 @@ static _Noreturn void run_client(struct bed *b)
     if (b->options.client_namespace)
         enter(b->options.client_namespace);
     client_identity(&identity);
-    const struct wv_client_options options = {
-        .host = b->options.address, .port = b->port, .identity = &identity, .no_decode = true};
-    const struct wv_client_callbacks callbacks = {.access_unit = on_access_unit, .host_key = take_any_key};
+    const struct wv_client_options options = {.host = b->options.address,
+                                              .port = b->port,
+                                              .identity = &identity,
+                                              .host_key = b->host_key,
+                                              .no_decode = true};
+    const struct wv_client_callbacks callbacks = {.access_unit = on_access_unit};
     need(wv_loop_new(&loop) == 0 && wv_client_new(&e.client, loop, &options, &callbacks, &e) == 0,
          "a client");
     need(wv_loop_add_timer(loop, on_keys, &e, &e.keys) == 0, "a timer");
@@ -209,8 +209,9 @@ static int on_input_batch(void *userdata, const ProtobufCMessage *base, uint64_t
 {
     struct bed *b = userdata;
     const Wavry__Bus__InputBatch *m = (const Wavry__Bus__InputBatch *)base;
+    uint32_t n_events = (uint32_t)(m->events.len / RIFT_INPUT_SEALED_BYTES);
     now = wv_now_ns();
-    for (uint32_t i = 0; i < m->n_events; i++) {
+    for (uint32_t i = 0; i < n_events; i++) {
         uint32_t seq = m->first_seq + i;
         uint64_t sent = atomic_load(&b->shared->sent_ns[seq % BED_EVENTS]);
         if (seq <= b->input_seen)
@@ -221,7 +222,7 @@ static int on_input_batch(void *userdata, const ProtobufCMessage *base, uint64_t
     }
     Wavry__Bus__InputDone done = WAVRY__BUS__INPUT_DONE__INIT;
     done.session = m->session;
-    done.seq = m->first_seq + (uint32_t)m->n_events - 1;
+    done.seq = m->first_seq + n_events - 1;
     wv_bus_send(b->stages[2].link, &done.base);
     return 0;
 }
@@ -235,6 +236,20 @@ static const struct wv_bus_rule stand_in_rules[] = {
     {"transport", &wavry__bus__input_release__descriptor, WV_PHASE_ANY, 1000, 64, ignore},
 };
 
+/* Identity's links: that to transport is one, the encoder is here. */
+static int identity_says(void *userdata, enum wv_identity_to to, const ProtobufCMessage *message)
+{
+    struct bed *b = userdata;
+    if (to == WV_TO_TRANSPORT)
+        return wv_bus_send(b->stages[3].link, message);
+    if (to == WV_TO_ENCODER) {
+        const Wavry__Bus__MediaKey *m = (const Wavry__Bus__MediaKey *)message;
+        need(m->key.len == RIFT_MEDIA_KEY_BYTES, "a media key");
+        rift_media_sealer_init(&b->sealer, m->kid, m->key.data);
+    }
+    return 0;
+}
+
 static void connect_stage(struct bed *b, size_t i)
 {
     char path[108];
@@ -247,8 +262,9 @@ static void connect_stage(struct bed *b, size_t i)
              wv_bus_add_link(s->bus, "transport", path, false, &s->link) == 0,
          "a stage's bus");
     wv_bus_set_phase(s->bus, WV_PHASE_RUN);
+    const struct wv_identity_world world = {.send = identity_says, .userdata = b};
     if (identity)
-        need(wv_identity_start(b->identity, b->loop, s->link) == 0, "identity");
+        need(wv_identity_start(b->identity, b->loop, &world, wv_now_ns()) == 0, "identity");
 }
 
 /* The encoder: a frame of the size that it was asked for. */
@@ -263,7 +279,7 @@ static int on_frame(void *userdata, uint64_t now)
         b->frames_held++;
         return 0;
     }
-    size_t len = WV_MIN((size_t)b->target_bps / 8 / b->options.fps, sizeof data);
+    size_t len = WV_MIN((size_t)b->target_bps / 8 / b->options.fps, sizeof data - RIFT_MEDIA_OVERHEAD_MAX);
     struct wv_au_header h = {.keyframe = b->keyframe_wanted || b->frames_pushed == 0,
                              .width = 1280,
                              .height = 720,
@@ -273,7 +289,15 @@ static int on_frame(void *userdata, uint64_t now)
                              .encode_start_ns = now,
                              .encode_end_ns = now};
     len = WV_MAX(len, (size_t)64);
-    need(wv_au_push(b->encoder_ring, &h, data, len, now) == 0, "the access-unit ring has room");
+    const struct rift_media_about about = {.epoch = wv_au_producer_epoch(b->encoder_ring),
+                                           .keyframe = (uint8_t)h.keyframe,
+                                           .width = (uint16_t)h.width,
+                                           .height = (uint16_t)h.height};
+    uint8_t *room;
+    size_t sealed_len, capacity = len + RIFT_MEDIA_OVERHEAD_MAX;
+    need(wv_au_reserve(b->encoder_ring, capacity, &room) == 0, "the access-unit ring has room");
+    need(rift_media_seal(&b->sealer, &about, data, len, room, capacity, &sealed_len) == 0, "a sealed frame");
+    need(wv_au_commit(b->encoder_ring, &h, sealed_len, now) == 0, "the access-unit ring takes it");
     need(write(b->au_event, &one, sizeof one) == sizeof one, "the eventfd");
     b->keyframe_wanted = false;
     b->frames_pushed++;
@@ -311,7 +335,11 @@ static void authorize(struct bed *b)
     client_identity(&id);
     rift_public_key_format(id.public, key);
     snprintf(text, sizeof text, "%s bed", key);
-    need(wv_identity_request(b->identity, "authorize", text, reply, sizeof reply) == 0, "authorizing");
+    need(wv_identity_request(b->identity, "authorize", text, wv_now_ns(), reply, sizeof reply) == 0,
+         "authorizing");
+    need(wv_identity_request(b->identity, "key", "", wv_now_ns(), reply, sizeof reply) == 0 &&
+             rift_public_key_parse(reply, b->host_key) == 0,
+         "the host's key");
 }
 
 void bed_init(struct bed *b, const struct bed_options *options)
@@ -331,7 +359,7 @@ void bed_init(struct bed *b, const struct bed_options *options)
              wv_au_producer_new(&b->encoder_ring, b->au_entries, b->au_reader) == 0,
          "the stand-ins");
     snprintf(state, sizeof state, "%s/identity", b->folder);
-    need(wv_identity_new(&b->identity, state, b->identity_metrics, reason) == 0, "identity");
+    need(wv_identity_new(&b->identity, state, -1, b->identity_metrics, wv_now_ns(), reason) == 0, "identity");
     for (size_t i = 0; i < 4; i++)
         connect_stage(b, i);
     authorize(b);

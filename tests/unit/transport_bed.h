@@ -6,6 +6,7 @@
 #include "lib/ipc/au_ring.h"
 #include "lib/ipc/bus.h"
 #include "lib/ipc/metrics.h"
+#include "rift/crypto/media_seal.h"
 #include "services/identity/identity.h"
 #include "services/transport/metrics.h"
 
@@ -18,7 +19,8 @@
 struct bed_shared {
     _Atomic uint64_t allocations; /* of the transport's process */
     _Atomic uint64_t frames, frame_bytes, frames_lost, packets_lost;
-    _Atomic uint64_t sent_ns[BED_EVENTS]; /* input events at the client, by their sequence */
+    _Atomic uint64_t sent_ns[BED_EVENTS];  /* input events at the client, by their sequence */
+    _Atomic uint32_t frame_us[BED_EVENTS]; /* pushed by the encoder until whole at the client, by its turn */
 };
 
 struct bed_options {
@@ -47,8 +49,10 @@ struct bed {
     struct wv_loop_source *frame_timer, *end_timer;
     struct wv_identity *identity;
     struct wv_metrics *identity_metrics;
+    uint8_t host_key[32];
     struct wv_au_producer *encoder_ring;
-    struct bed_stage stages[4]; /* encoder, capture, input, identity */
+    struct rift_media_sealer sealer; /* by identity's word, as the encoder's */
+    struct bed_stage stages[4];      /* encoder, capture, input, identity */
 
     uint32_t target_bps, viewers;
     bool hold, keyframe_wanted;
