@@ -69,7 +69,7 @@ struct wv_client {
 
     /* The inner channel. */
     struct wv_frames *frames;
-    struct wv_pairing pairing;
+    struct wv_client_pairing pairing;
     uint64_t pair_until;                /* no answer by then: it is lost */
     struct wv_client_standing standing; /* its grants are 0 until the host has said it */
     bool has_standing, has_hello;

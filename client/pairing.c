@@ -11,8 +11,9 @@
 #define PURPOSE       "RIFT 1 pair"
 #define PURPOSE_BYTES (sizeof PURPOSE - 1)
 
-int wv_pairing_start(struct wv_pairing *p, const uint8_t *secret, size_t secret_len, bool token,
-                     const char *name, const struct wv_pairing_bond *bond, uint8_t *buffer, size_t capacity)
+int wv_client_pairing_start(struct wv_client_pairing *p, const uint8_t *secret, size_t secret_len, bool token,
+                            const char *name, const struct wv_client_pairing_bond *bond, uint8_t *buffer,
+                            size_t capacity)
 {
     uint8_t channel[PURPOSE_BYTES + 64];
     memcpy(channel, PURPOSE, PURPOSE_BYTES);
@@ -28,8 +29,8 @@ int wv_pairing_start(struct wv_pairing *p, const uint8_t *secret, size_t secret_
     return r;
 }
 
-int wv_pairing_share(struct wv_pairing *p, const uint8_t share[RIFT_CPACE_SHARE_BYTES], uint8_t *buffer,
-                     size_t capacity)
+int wv_client_pairing_share(struct wv_client_pairing *p, const uint8_t share[RIFT_CPACE_SHARE_BYTES],
+                            uint8_t *buffer, size_t capacity)
 {
     uint8_t key[RIFT_CPACE_KEY_BYTES], tag[RIFT_CPACE_TAG_BYTES];
     if (p->step != WV_PAIRING_STARTED)
@@ -44,14 +45,14 @@ int wv_pairing_share(struct wv_pairing *p, const uint8_t share[RIFT_CPACE_SHARE_
     return r;
 }
 
-int wv_pairing_result(struct wv_pairing *p, const uint8_t tag[RIFT_CPACE_TAG_BYTES])
+int wv_client_pairing_result(struct wv_client_pairing *p, const uint8_t tag[RIFT_CPACE_TAG_BYTES])
 {
     if (p->step != WV_PAIRING_CONFIRMED)
         return -EPROTO;
     return sodium_memcmp(tag, p->expected, sizeof p->expected) == 0 ? 0 : -EBADMSG;
 }
 
-void wv_pairing_wipe(struct wv_pairing *p)
+void wv_client_pairing_wipe(struct wv_client_pairing *p)
 {
     sodium_memzero(p, sizeof *p);
 }

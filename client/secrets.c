@@ -26,7 +26,7 @@ void client_wipe_secrets(struct wv_client *c)
     sodium_memzero(&c->secrets, sizeof c->secrets);
     sodium_memzero(&c->candidate_secrets, sizeof c->candidate_secrets);
     sodium_memzero(c->pair_secret, sizeof c->pair_secret);
-    wv_pairing_wipe(&c->pairing);
+    wv_client_pairing_wipe(&c->pairing);
 }
 
 /* Seals and queues an InnerToHost. Returns 0, RIFT_SESSION_FULL or a negative errno. */
@@ -50,7 +50,7 @@ void client_end_pairing(struct wv_client *c, enum wv_client_pair_outcome outcome
 {
     uint8_t key[32];
     memcpy(key, c->secrets.host_key, sizeof key);
-    wv_pairing_wipe(&c->pairing);
+    wv_client_pairing_wipe(&c->pairing);
     wv_client_close(c);
     if (c->call.paired)
         c->call.paired(c->userdata, outcome, key, tries_left, reason);
@@ -59,10 +59,10 @@ void client_end_pairing(struct wv_client *c, enum wv_client_pair_outcome outcome
 static void start_pairing(struct wv_client *c, uint64_t now)
 {
     uint8_t plain[256];
-    const struct wv_pairing_bond bond = {
+    const struct wv_client_pairing_bond bond = {
         .handshake_hash = c->secrets.hash, .client_key = c->identity.public, .host_key = c->secrets.host_key};
-    int len = wv_pairing_start(&c->pairing, c->pair_secret, c->pair_secret_len, c->pair_token, c->pair_name,
-                               &bond, plain, sizeof plain);
+    int len = wv_client_pairing_start(&c->pairing, c->pair_secret, c->pair_secret_len, c->pair_token,
+                                      c->pair_name, &bond, plain, sizeof plain);
     c->pair_until = now + PAIR_ANSWER_NS;
     if (send_inner(c, plain, len, now) != 0)
         client_end_pairing(c, WV_CLIENT_PAIR_LOST, 0, "");
@@ -71,7 +71,7 @@ static void start_pairing(struct wv_client *c, uint64_t now)
 static void take_share(struct wv_client *c, const struct wv_inner_message *m, uint64_t now)
 {
     uint8_t plain[256];
-    int len = wv_pairing_share(&c->pairing, m->share, plain, sizeof plain);
+    int len = wv_client_pairing_share(&c->pairing, m->share, plain, sizeof plain);
     if (len == -EPROTO)
         c->control_errors++;
     else if (len < 0)
@@ -86,7 +86,7 @@ static void take_result(struct wv_client *c, const struct wv_inner_message *m)
         client_end_pairing(c, WV_CLIENT_PAIR_WRONG, m->result.tries_left, m->result.reason);
         return;
     }
-    int r = wv_pairing_result(&c->pairing, m->result.tag);
+    int r = wv_client_pairing_result(&c->pairing, m->result.tag);
     if (r == -EPROTO)
         c->control_errors++;
     else

@@ -5,6 +5,7 @@
 #include "lib/ipc/memfd.h"
 #include "lib/ipc/session_page.h"
 #include "proto/bus_input.pb-c.h"
+#include "proto/bus_keys.pb-c.h"
 #include "proto/bus_media.pb-c.h"
 #include "rift/core/delta.h"
 #include "services/transport/session_vault.h"
@@ -143,11 +144,6 @@ static int on_keys(void *userdata, uint64_t now)
     return 0;
 }
 
-static bool take_any_key(void *userdata, const uint8_t key[32])
-{
-    return true;
-}
-
 static void enter(const char *namespace)
 {
     wv_cleanup(wv_close_p) int fd = open(namespace, O_RDONLY | O_CLOEXEC);
@@ -170,9 +166,12 @@ static _Noreturn void run_client(struct bed *b)
     if (b->options.client_namespace)
         enter(b->options.client_namespace);
     client_identity(&identity);
-    const struct wv_client_options options = {
-        .host = b->options.address, .port = b->port, .identity = &identity, .no_decode = true};
-    const struct wv_client_callbacks callbacks = {.access_unit = on_access_unit, .host_key = take_any_key};
+    const struct wv_client_options options = {.host = b->options.address,
+                                              .port = b->port,
+                                              .identity = &identity,
+                                              .host_key = b->host_key,
+                                              .no_decode = true};
+    const struct wv_client_callbacks callbacks = {.access_unit = on_access_unit};
     need(wv_loop_new(&loop) == 0 && wv_client_new(&e.client, loop, &options, &callbacks, &e) == 0,
          "a client");
     need(wv_loop_add_timer(loop, on_keys, &e, &e.keys) == 0, "a timer");
@@ -210,7 +209,8 @@ static int on_input_batch(void *userdata, const ProtobufCMessage *base, uint64_t
     struct bed *b = userdata;
     const Wavry__Bus__InputBatch *m = (const Wavry__Bus__InputBatch *)base;
     now = wv_now_ns();
-    for (uint32_t i = 0; i < m->n_events; i++) {
+    uint32_t n = (uint32_t)(m->events.len / RIFT_INPUT_SEALED_BYTES);
+    for (uint32_t i = 0; i < n; i++) {
         uint32_t seq = m->first_seq + i;
         uint64_t sent = atomic_load(&b->shared->sent_ns[seq % BED_EVENTS]);
         if (seq <= b->input_seen)
@@ -221,7 +221,7 @@ static int on_input_batch(void *userdata, const ProtobufCMessage *base, uint64_t
     }
     Wavry__Bus__InputDone done = WAVRY__BUS__INPUT_DONE__INIT;
     done.session = m->session;
-    done.seq = m->first_seq + (uint32_t)m->n_events - 1;
+    done.seq = m->first_seq + n - 1;
     wv_bus_send(b->stages[2].link, &done.base);
     return 0;
 }
@@ -234,6 +234,34 @@ static const struct wv_bus_rule stand_in_rules[] = {
     {"transport", &wavry__bus__input_batch__descriptor, WV_PHASE_ANY, 4000, 8192, on_input_batch},
     {"transport", &wavry__bus__input_release__descriptor, WV_PHASE_ANY, 1000, 64, ignore},
 };
+
+/* Of identity's links only that to transport is a bus; the encoder is this process. */
+static int on_identity_says(void *userdata, enum wv_identity_to to, const ProtobufCMessage *message)
+{
+    struct bed *b = userdata;
+    if (to == WV_TO_TRANSPORT)
+        return wv_bus_send(b->stages[3].link, message);
+    if (to == WV_TO_ENCODER) {
+        const Wavry__Bus__MediaKey *m = (const Wavry__Bus__MediaKey *)message;
+        rift_media_sealer_init(&b->sealer, m->kid, m->key.data);
+    }
+    return 0;
+}
+
+static void ask_media_key(struct bed *b)
+{
+    Wavry__Bus__MediaKeyQuestion question = WAVRY__BUS__MEDIA_KEY_QUESTION__INIT;
+    for (size_t i = 0; i < WV_IDENTITY_RULES; i++)
+        if (wv_identity_rules[i].type == &wavry__bus__media_key_question__descriptor)
+            need(wv_identity_rules[i].handle(b->identity, &question.base, wv_now_ns()) == 0, "a media key");
+}
+
+static void start_identity(struct bed *b)
+{
+    const struct wv_identity_world world = {.send = on_identity_says, .userdata = b};
+    need(wv_identity_start(b->identity, b->loop, &world, wv_now_ns()) == 0, "identity");
+    ask_media_key(b);
+}
 
 static void connect_stage(struct bed *b, size_t i)
 {
@@ -248,13 +276,29 @@ static void connect_stage(struct bed *b, size_t i)
          "a stage's bus");
     wv_bus_set_phase(s->bus, WV_PHASE_RUN);
     if (identity)
-        need(wv_identity_start(b->identity, b->loop, s->link) == 0, "identity");
+        start_identity(b);
+}
+
+/* Seals the access unit straight into the ring, as the encoder does. */
+static void push_frame(struct bed *b, struct wv_au_header *h, const uint8_t *data, size_t len, uint64_t now)
+{
+    const struct rift_media_about about = {.epoch = wv_au_producer_epoch(b->encoder_ring),
+                                           .keyframe = h->keyframe,
+                                           .width = h->width,
+                                           .height = h->height};
+    uint8_t *room;
+    size_t sealed;
+    need(wv_au_reserve(b->encoder_ring, len + RIFT_MEDIA_OVERHEAD_MAX, &room) == 0,
+         "the access-unit ring has room");
+    need(rift_media_seal(&b->sealer, &about, data, len, room, len + RIFT_MEDIA_OVERHEAD_MAX, &sealed) == 0 &&
+             wv_au_commit(b->encoder_ring, h, sealed, now) == 0,
+         "a sealed frame");
 }
 
 /* The encoder: a frame of the size that it was asked for. */
 static int on_frame(void *userdata, uint64_t now)
 {
-    static uint8_t data[WV_AU_MAX_BYTES];
+    static uint8_t data[WV_AU_MAX_BYTES - RIFT_MEDIA_OVERHEAD_MAX];
     struct bed *b = userdata;
     uint64_t one = 1;
     if (!b->viewers)
@@ -273,7 +317,7 @@ static int on_frame(void *userdata, uint64_t now)
                              .encode_start_ns = now,
                              .encode_end_ns = now};
     len = WV_MAX(len, (size_t)64);
-    need(wv_au_push(b->encoder_ring, &h, data, len, now) == 0, "the access-unit ring has room");
+    push_frame(b, &h, data, len, now);
     need(write(b->au_event, &one, sizeof one) == sizeof one, "the eventfd");
     b->keyframe_wanted = false;
     b->frames_pushed++;
@@ -311,7 +355,10 @@ static void authorize(struct bed *b)
     client_identity(&id);
     rift_public_key_format(id.public, key);
     snprintf(text, sizeof text, "%s bed", key);
-    need(wv_identity_request(b->identity, "authorize", text, reply, sizeof reply) == 0, "authorizing");
+    need(wv_identity_request(b->identity, "authorize", text, wv_now_ns(), reply, sizeof reply) == 0 &&
+             wv_identity_request(b->identity, "key", "", wv_now_ns(), reply, sizeof reply) == 0 &&
+             rift_public_key_parse(reply, b->host_key) == 0,
+         "authorizing");
 }
 
 void bed_init(struct bed *b, const struct bed_options *options)
@@ -331,7 +378,7 @@ void bed_init(struct bed *b, const struct bed_options *options)
              wv_au_producer_new(&b->encoder_ring, b->au_entries, b->au_reader) == 0,
          "the stand-ins");
     snprintf(state, sizeof state, "%s/identity", b->folder);
-    need(wv_identity_new(&b->identity, state, b->identity_metrics, reason) == 0, "identity");
+    need(wv_identity_new(&b->identity, state, -1, b->identity_metrics, wv_now_ns(), reason) == 0, "identity");
     for (size_t i = 0; i < 4; i++)
         connect_stage(b, i);
     authorize(b);

@@ -6,6 +6,7 @@
 #include "lib/ipc/au_ring.h"
 #include "lib/ipc/bus.h"
 #include "lib/ipc/metrics.h"
+#include "rift/crypto/media_seal.h"
 #include "services/identity/identity.h"
 #include "services/transport/metrics.h"
 
@@ -47,7 +48,9 @@ struct bed {
     struct wv_loop_source *frame_timer, *end_timer;
     struct wv_identity *identity;
     struct wv_metrics *identity_metrics;
+    uint8_t host_key[32];
     struct wv_au_producer *encoder_ring;
+    struct rift_media_sealer sealer;
     struct bed_stage stages[4]; /* encoder, capture, input, identity */
 
     uint32_t target_bps, viewers;
