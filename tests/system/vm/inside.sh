@@ -66,8 +66,9 @@ before=$(inode "$keyboard")
 step "a client connects"
 wavry-client --identity /root/identity --print-key >/tmp/key
 wavryctl authorize "$(cat /tmp/key)" --name test
+host_key=$(wavryctl status --json | grep -o 'wavry1[A-Za-z0-9_-]*' | head -n 1)
 mkfifo /tmp/commands
-wavry-keys 127.0.0.1 /root/identity </tmp/commands >/tmp/client 2>&1 &
+wavry-keys 127.0.0.1 "$host_key" /root/identity </tmp/commands >/tmp/client 2>&1 &
 client=$!
 exec 7>/tmp/commands
 eventually 20 grep -q '^connected' /tmp/client || fail "the client is not connected"

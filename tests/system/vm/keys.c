@@ -1,5 +1,5 @@
-/* wavry-keys HOST IDENTITY: a client that sends what it is told to and shows nothing. A line is a command:
- * down CODE, up CODE, button CODE 0|1, move X Y, rel X Y, scroll X Y, quit; codes are those of
+/* wavry-keys HOST KEY IDENTITY: a client that sends what it is told to and shows nothing. A line is a
+ * command: down CODE, up CODE, button CODE 0|1, move X Y, rel X Y, scroll X Y, quit; codes are those of
  * linux/input-event-codes.h. It says "connected" once it may, and "refused: ..." when not. Numbers are
  * checked by the host: that is what it is for. */
 #include "client/wavry_client.h"
@@ -29,11 +29,6 @@ static void on_state(void *userdata, enum wv_client_state state, enum wv_client_
         printf("%s: %s\n", state == WV_CLIENT_REFUSED ? "refused" : "waiting", text);
     if (state == WV_CLIENT_REFUSED)
         wv_loop_quit(k->loop, EX_NOPERM);
-}
-
-static bool on_host_key(void *userdata, const uint8_t host_key[32])
-{
-    return true;
 }
 
 static void obey(struct keys *k, const char *line)
@@ -92,17 +87,19 @@ static int read_identity(const char *path, struct rift_identity *ret)
 
 int main(int argc, char **argv)
 {
-    const struct wv_client_callbacks callbacks = {.state = on_state, .host_key = on_host_key};
+    const struct wv_client_callbacks callbacks = {.state = on_state};
     struct wv_client_options options = {.host = argc > 1 ? argv[1] : NULL, .no_decode = true};
     struct rift_identity identity;
     struct keys k = {0};
-    if (argc != 3 || rift_crypto_init() < 0) {
-        fprintf(stderr, "usage: wavry-keys HOST IDENTITY\n");
+    uint8_t host_key[32];
+    if (argc != 4 || rift_crypto_init() < 0 || rift_public_key_parse(argv[2], host_key) < 0) {
+        fprintf(stderr, "usage: wavry-keys HOST KEY IDENTITY\n");
         return EX_USAGE;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     options.identity = &identity;
-    int r = read_identity(argv[2], &identity);
+    options.host_key = host_key;
+    int r = read_identity(argv[3], &identity);
     if (r == 0)
         r = wv_loop_new(&k.loop);
     if (r == 0)
