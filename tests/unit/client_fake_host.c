@@ -51,6 +51,14 @@ static void take_hello(struct fake_host *h)
 static void open_session(struct fake_host *h, uint64_t now)
 {
     take_hello(h);
+    if (h->session && h->replaces) {
+        uint8_t buffer[RIFT_MTU_BYTES];
+        size_t len;
+        rift_session_close(h->session, RIFT_CLOSE_REPLACED, "", now);
+        while (rift_session_send(h->session, buffer, sizeof buffer, now, &len) == 0)
+            send_to(h, h->peer, buffer, len);
+    }
+    h->session_hangs = false;
     h->session = rift_session_free(h->session);
     h->handshake.config.pacing_bps = 100000000;
     h->handshake.config.pacing_burst_bytes = 200000;
@@ -101,7 +109,8 @@ static void pump(struct fake_host *h, uint64_t now)
     size_t len;
     while (host_send(&h->handshake, buffer, now, address, &len) == 0)
         send_to(h, address, buffer, len);
-    while (h->session && rift_session_send(h->session, buffer, sizeof buffer, now, &len) == 0)
+    while (h->session && !h->session_hangs &&
+           rift_session_send(h->session, buffer, sizeof buffer, now, &len) == 0)
         send_to(h, h->peer, buffer, len);
     take_events(h);
     uint64_t at = now + 20 * WV_NS_PER_MS;
@@ -122,7 +131,7 @@ static int on_socket(void *userdata, uint32_t events, uint64_t now)
             continue;
         pack_address(&from, address);
         if (rift_datagram_kind(data, (size_t)n) == RIFT_DATAGRAM_DATA) {
-            if (h->session)
+            if (h->session && !h->session_hangs)
                 rift_session_receive(h->session, data, (size_t)n, wv_now_ns());
             continue;
         }
