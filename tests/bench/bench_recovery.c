@@ -6,8 +6,8 @@
 #include "services/encoder/x264.h"
 #include "tests/unit/encoder_kit.h"
 
+#include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #define WIDTH    1280u
 #define HEIGHT   720u
@@ -151,16 +151,17 @@ static void bench(const struct setting *s, uint32_t bitrate_bps, unsigned rtt_ms
     struct sums sums = {.worst = 1};
     encode_whole(s, bitrate_bps, whole, &sums);
     encode_with_losses(s, bitrate_bps, rtt_ms, whole, &sums);
-    double frame_ms = 1000.0 / FPS, n = sums.losses,
-           mean_ms = (double)sums.bytes / (double)sums.frames * 8e3 / LINK_BPS;
-    double stands = !s->refresh_frames
-                        ? sums.recovered / n * frame_ms + (double)sums.recovery_bytes / n * 8e3 / LINK_BPS
-                        : sums.sharp / n * frame_ms;
-    printf("%-24s %5.1f %4u  %7.4f %7.0f %7llu %6.1f %6.1f  %8.0f %8.0f  %7.4f %7.4f\n", s->name,
-           bitrate_bps / 1e6, rtt_ms, sums.ssim / (double)sums.frames,
-           (double)sums.bytes / (double)sums.frames, (unsigned long long)sums.longest, mean_ms,
-           (double)WV_MAX(sums.longest, sums.recovery_bytes / sums.losses) * 8e3 / LINK_BPS, stands,
-           sums.sharp / n * frame_ms, !s->refresh_frames ? sums.first / n : sums.worst, sums.worst);
+    double frame_ms = 1000.0 / FPS, link_ms = 8e3 / LINK_BPS, n = sums.losses;
+    double mean = (double)sums.bytes / (double)sums.frames, recovery = (double)sums.recovery_bytes / n;
+    double sharp_ms = sums.sharp / n * frame_ms, right_ms = sharp_ms, first = sums.worst;
+    if (!s->refresh_frames) {
+        right_ms = sums.recovered / n * frame_ms + recovery * link_ms;
+        first = sums.first / n;
+    }
+    printf("%-24s %5.1f %4u  %7.4f %6.0f %6llu  %6.1f %5.1f  %6.0f %8.0f  %12.4f %7.4f\n", s->name,
+           bitrate_bps / 1e6, rtt_ms, sums.ssim / (double)sums.frames, mean, (unsigned long long)sums.longest,
+           mean * link_ms, fmax((double)sums.longest, recovery) * link_ms, right_ms, sharp_ms, first,
+           sums.worst);
     fflush(stdout);
 }
 
@@ -177,8 +178,12 @@ int main(void)
         pages[i] = kit_picture_new(WIDTH, HEIGHT, WIDTH);
         kit_draw_text(&pages[i], i * 4);
     }
-    puts("                         Mbit  RTT  without loss: ssim, bytes mean, most, ms on the link     "
-         "wrong ms, until sharp   ssim of first, worst");
+    puts("                         at Mbit, RTT   while nothing is lost         ms on the link   ms after a "
+         "loss    ssim "
+         "after a loss\n"
+         "                                         ssim  bytes   most    mean  most   right    sharp     "
+         "first right, "
+         "worst");
     for (size_t r = 0; r < WV_ARRAY_SIZE(rates); r++)
         for (size_t i = 0; i < WV_ARRAY_SIZE(settings); i++) {
             bench(&settings[i], rates[r], 40);
