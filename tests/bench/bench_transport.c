@@ -110,7 +110,10 @@ static int cpu(unsigned seconds)
            (unsigned long long)frames, seconds, (unsigned long long)sent, (unsigned long long)got);
     printf("transport %.2f %% of a core, client without decoder %.2f %%; %llu allocations of transport\n",
            host_percent, client_percent, (unsigned long long)allocations);
-    printf("meanwhile a hypervisor kept %.2f s of CPU from this machine\n", stolen);
+    printf(
+        "meanwhile a hypervisor kept %.2f s of CPU from this machine; the path's capacity is taken for %.0f "
+        "Mbit/s\n",
+        stolen, (double)metric(&now, "path_capacity_bps")->value / 1e6);
     printf("%llu batches that the pacer held, %.2f %% within %d us of their time:\n",
            (unsigned long long)(off->value - off_base->value), punctual, PUNCTUAL_US);
     print_histogram(off, off_base);
