@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define FLOOR_NS    (20 * WV_NS_PER_US) /* no wake-up sooner: two packets of the fastest pacer */
-#define SLACK_NS    (40 * WV_NS_PER_US) /* of the timer: a session lets video leave 50 us before and after */
+#define SLACK_NS    (20 * WV_NS_PER_US) /* of the timer; the pacer is content with 100 us */
 #define KEEP_ROUNDS 4                   /* states written in one turn of a session */
 
 const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES] = {
