@@ -386,10 +386,30 @@ static void send_report(struct wv_client *c, uint64_t frames_lost, uint64_t now)
         rift_session_send_control(c->session, buffer, (size_t)len, now); /* full: the next one says it */
 }
 
+/* What repairs brought in all sessions so far. Looked at once a second at least: what a session got after the
+ * last look before its end is not in it. */
+static struct client_repairs sum_repairs(struct wv_client *c)
+{
+    struct rift_session_stats v = {0};
+    if (c->session)
+        rift_session_get_stats(c->session, &v);
+    if (!c->session || c->session_id != c->repairs_session) {
+        c->repairs.received += c->repairs_seen.received;
+        c->repairs.fragments += c->repairs_seen.fragments;
+        c->repairs.frames += c->repairs_seen.frames;
+        c->repairs_session = c->session ? c->session_id : 0;
+    }
+    c->repairs_seen = (struct client_repairs){v.repairs_received, v.fragments_recovered, v.frames_repaired};
+    return (struct client_repairs){c->repairs.received + c->repairs_seen.received,
+                                   c->repairs.fragments + c->repairs_seen.fragments,
+                                   c->repairs.frames + c->repairs_seen.frames};
+}
+
 void client_second(struct wv_client *c, uint64_t now)
 {
     struct rift_session_stats sum;
     client_sum_session(c, &sum);
+    (void)sum_repairs(c);
     if (c->session && c->announced)
         send_report(c, sum.frames_lost, now);
     double seconds = (double)(now - c->second_started) / (double)WV_NS_PER_S;
@@ -418,6 +438,7 @@ const char *wv_client_address(const struct wv_client *c)
 void wv_client_get_stats(struct wv_client *c, struct wv_client_stats *ret_stats)
 {
     struct rift_session_stats sum;
+    struct client_repairs repairs = sum_repairs(c);
     client_sum_session(c, &sum);
     *ret_stats = (struct wv_client_stats){
         .state = c->state,
@@ -431,6 +452,9 @@ void wv_client_get_stats(struct wv_client *c, struct wv_client_stats *ret_stats)
         .frames_forged = c->frames_forged,
         .frames_unkeyed = c->frames_unkeyed,
         .frames_lost = sum.frames_lost,
+        .repairs_received = repairs.received,
+        .fragments_repaired = repairs.fragments,
+        .frames_repaired = repairs.frames,
         .connected_ns = c->connected_ns + (c->connected_since ? wv_now_ns() - c->connected_since : 0),
         .bytes_received = sum.bytes_received,
         .media_bytes = c->media_bytes,

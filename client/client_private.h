@@ -90,6 +90,10 @@ struct wv_client {
     struct pending_input pending[PENDING_INPUTS];
     unsigned pending_first, n_pending;
     struct rift_session_stats past; /* sums of the sessions that are gone */
+    struct client_repairs {
+        uint64_t received, fragments, frames;
+    } repairs, repairs_seen; /* of sessions that are gone; of this one when it was looked at last */
+    uint32_t repairs_session;
     uint64_t connects, connected_ns, connected_since;
     uint64_t frames_received, frames_decoded, frames_shown, frames_skipped, decode_errors, control_errors;
     uint64_t frames_forged, frames_unkeyed;

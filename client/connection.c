@@ -77,6 +77,10 @@ static void attempt_failed(struct wv_client *c, enum wv_client_reason reason, co
                            uint64_t now)
 {
     drop_handshake(c);
+    if (c->session && c->state == WV_CLIENT_CONNECTED) { /* the old session came back meanwhile */
+        c->attempt_at = UINT64_MAX;
+        return;
+    }
     c->reopen = true;
     size_t n = wv_link_n_addresses(c->link);
     if (n > 1 && c->attempts % n != 0) {
@@ -201,6 +205,8 @@ void client_on_closed(struct wv_client *c, const struct rift_event *event, uint6
 {
     enum wv_client_reason reason = wv_reason_of_close(event->closed.reason);
     bool greeted = c->announced;
+    /* By our own new session, whose FINISH the host has read before we heard it. */
+    bool by_us = reason == WV_CLIENT_REASON_REPLACED && c->candidate;
     char detail[sizeof event->closed.text];
     memcpy(detail, event->closed.text, sizeof detail);
     detail[sizeof detail - 1] = '\0';
@@ -209,7 +215,7 @@ void client_on_closed(struct wv_client *c, const struct rift_event *event, uint6
         client_end_pairing(c, WV_CLIENT_PAIR_LOST, 0, detail);
         return;
     }
-    if (wv_reason_is_final(reason) || (reason == WV_CLIENT_REASON_PROTOCOL && !greeted)) {
+    if ((wv_reason_is_final(reason) && !by_us) || (reason == WV_CLIENT_REASON_PROTOCOL && !greeted)) {
         refuse(c, reason, detail, now);
         return;
     }
@@ -326,7 +332,10 @@ static void check_clock(struct wv_client *c, uint64_t now)
             client_set_state(c, WV_CLIENT_LOST, WV_CLIENT_REASON_SILENT, "");
             c->attempt_at = now + PATIENCE_NS;
         } else if (c->announced && c->state == WV_CLIENT_LOST && c->last_heard_ns > c->lost_ns) {
-            drop_handshake(c); /* the old session speaks again */
+            /* The old session speaks again. A handshake whose end has left us goes on: the host may put its
+             * session in the place of this one. */
+            if (!c->candidate)
+                drop_handshake(c);
             c->attempt_at = UINT64_MAX;
             c->backoff_ns = CLIENT_BACKOFF_FIRST_NS;
             client_set_state(c, WV_CLIENT_CONNECTED, WV_CLIENT_REASON_NONE, "");

@@ -147,11 +147,14 @@ struct wv_client_stats {
     uint64_t frames_forged;  /* access units that did not authenticate */
     uint64_t frames_unkeyed; /* times that the key of access units did not come */
     uint64_t frames_lost;    /* given up by the protocol */
-    uint64_t connected_ns;   /* time with a living session */
-    uint64_t bytes_received; /* UDP payload */
-    uint64_t media_bytes;    /* access units */
-    uint64_t bitrate_bps;    /* of the last second */
-    double fps;              /* pictures shown in the last second */
+    uint64_t repairs_received,
+        fragments_repaired;   /* forward error correction: datagrams, and what they gave back */
+    uint64_t frames_repaired; /* frames that got a fragment so */
+    uint64_t connected_ns;    /* time with a living session */
+    uint64_t bytes_received;  /* UDP payload */
+    uint64_t media_bytes;     /* access units */
+    uint64_t bitrate_bps;     /* of the last second */
+    double fps;               /* pictures shown in the last second */
     uint64_t packets_received, packets_lost, packets_dropped, packets_sent;
     uint64_t input_sent; /* events accepted by a session */
     uint64_t rtt_us;

@@ -291,6 +291,7 @@ void rift_session_get_stats(const struct rift_session *s, struct rift_session_st
     if (s->join) {
         stats.frames_received = s->join->frames_received;
         stats.frames_lost = s->join->frames_lost;
+        stats.frames_repaired = s->join->frames_repaired;
         stats.nacks_sent = s->join->nacks_sent;
         stats.keyframe_requests = s->join->key_requests;
     }

@@ -167,6 +167,7 @@ struct rift_session_stats {
 
     uint64_t repairs_sent, repairs_received; /* datagrams of forward error correction */
     uint64_t fragments_recovered;            /* that repairs gave back */
+    uint64_t frames_repaired;                /* that got a fragment so */
     uint32_t repair_permille;                /* repairs per 1000 fragments now */
 };
 

@@ -9,10 +9,11 @@
 #define CLOSE_REPEAT_NS  (50 * WV_NS_PER_MS)
 #define CURSOR_FIRST_NS  (20 * WV_NS_PER_MS)
 #define CURSOR_DOUBLINGS 4 /* 20, 40, 80, 160 ms after a change; then with every ping */
-/* Video may leave so long before its planned time: the datagrams of a fast stream share a wake-up and a
- * system call, and one that a late timer delayed does not delay those behind it. The timer is set half of it
- * early. */
-#define EARLY_NS (100 * WV_NS_PER_US)
+/* Video may leave up to 100 us before its planned time, and is on its way some 30 us after the clock was
+ * read: the datagrams of a fast stream share a wake-up and a system call. The timer is set a little early, as
+ * timers are late; what it delays all the same does not delay what is behind it (the pacers see to that). */
+#define EARLY_NS (130 * WV_NS_PER_US)
+#define LEAD_NS  (40 * WV_NS_PER_US)
 
 static bool write_cursor(struct rift_session *s, struct wv_writer *w, uint64_t now)
 {
@@ -281,7 +282,7 @@ uint64_t rift_session_timeout(const struct rift_session *s)
     uint64_t video = rift_repair_pending(&s->repair) ? 0 : rift_split_timeout(s->split);
     if (video != RIFT_NEVER) {
         uint64_t release = video_release(s, s->rate.now);
-        release -= WV_MIN(release, EARLY_NS / 2);
+        release -= WV_MIN(release, LEAD_NS);
         at = rift_earlier(at, WV_MAX(video, release));
     }
     return at;

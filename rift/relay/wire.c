@@ -223,7 +223,8 @@ int rift_relay_read_ping(const uint8_t *d, size_t len, struct rift_relay_ping *r
     m.flags = wv_read_u8(&r);
     uint8_t zero = wv_read_u8(&r);
     m.left_s = wv_read_u16(&r);
-    if ((m.kind != RIFT_RELAY_PING && m.kind != RIFT_RELAY_PONG) || zero)
+    bool ping = m.kind == RIFT_RELAY_PING;
+    if ((!ping && m.kind != RIFT_RELAY_PONG) || zero || (ping && (m.flags || m.left_s)))
         return -EBADMSG;
     *ret = m;
     return 0;

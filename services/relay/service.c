@@ -222,9 +222,10 @@ static int on_drain_signal(void *userdata, int signal, uint64_t now)
 
 /* ---- coming up ---- */
 
+/* What systemd hands over: what the process before stored, and the sockets of socket units. */
 struct stored {
-    int state, metrics, fds[STORED_MAX];
-    size_t n;
+    int state, metrics, udp[STORED_MAX], http[STORED_MAX];
+    size_t n_udp, n_http;
 };
 
 static void take_stored(struct stored *ret)
@@ -234,12 +235,15 @@ static void take_stored(struct stored *ret)
     int n = sd_listen_fds_with_names(1, &names);
     for (int i = 0; i < n; i++) {
         int fd = SD_LISTEN_FDS_START + i;
-        if (names && !strcmp(names[i], "state") && ret->state < 0)
+        const char *name = names ? names[i] : "";
+        if (!strcmp(name, "state") && ret->state < 0)
             ret->state = fd;
-        else if (names && !strcmp(names[i], "metrics") && ret->metrics < 0)
+        else if (!strcmp(name, "metrics") && ret->metrics < 0)
             ret->metrics = fd;
-        else if (ret->n < STORED_MAX)
-            ret->fds[ret->n++] = fd;
+        else if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) > 0 && ret->n_http < STORED_MAX)
+            ret->http[ret->n_http++] = fd;
+        else if (sd_is_socket(fd, AF_UNSPEC, SOCK_DGRAM, -1) > 0 && ret->n_udp < STORED_MAX)
+            ret->udp[ret->n_udp++] = fd;
         else
             wv_close(fd);
     }
@@ -280,31 +284,21 @@ static int open_metrics(struct wv_relay_service *s, int take_fd)
     return r;
 }
 
-static int open_sockets(struct wv_relay_service *s, struct stored *stored)
+static int open_sockets(struct wv_relay_service *s, const struct stored *stored)
 {
     int r = wv_relay_udp_new(&s->udp, s->metrics);
-    bool changed = false;
-    for (size_t i = 0; r == 0 && i < s->settings->n_listen; i++) {
-        bool is_new;
-        r = wv_relay_udp_open(s->udp, &s->settings->listen[i], stored->fds, stored->n, &is_new);
+    for (size_t i = 0; i < stored->n_udp; i++) {
+        if (r == 0)
+            r = wv_relay_udp_take(s->udp, stored->udp[i]);
+        if (r < 0)
+            wv_error("a socket that was handed over is of no use", "error=\"%s\"", strerror(-r));
+    }
+    for (size_t i = 0; r == 0 && !stored->n_udp && i < s->settings->n_listen; i++) {
+        r = wv_relay_udp_open(s->udp, &s->settings->listen[i]);
         if (r < 0)
             wv_error("can't listen", "at=%s error=\"%s\"", s->settings->listen[i].text, strerror(-r));
-        else
-            wv_info("listening", "at=%s kept=%d", s->settings->listen[i].text, !is_new);
-        changed = changed || is_new;
     }
-    for (size_t i = 0; i < stored->n; i++) { /* of addresses that are not configured any more */
-        changed = changed || stored->fds[i] >= 0;
-        wv_close(stored->fds[i]);
-    }
-    if (r < 0 || !changed)
-        return r;
-    sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=udp");
-    for (size_t i = 0; i < wv_relay_udp_count(s->udp); i++) {
-        int fd = wv_relay_udp_fd(s->udp, i);
-        (void)sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=udp\nFDPOLL=0", &fd, 1);
-    }
-    return 0;
+    return r;
 }
 
 static int open_state(struct wv_relay_service *s, int take_fd)
@@ -365,11 +359,13 @@ static int add_exporter(struct wv_relay_service *s, const char *at, int made, in
     return r;
 }
 
-static int open_exporter(struct wv_relay_service *s)
+static int open_exporter(struct wv_relay_service *s, const struct stored *stored)
 {
     const char *path = wv_config_string(s->settings->config, "metrics_socket");
     const char *listen = wv_config_string(s->settings->config, "metrics_listen");
     int fd = -1, r = wv_server_new(&s->server, s->loop, write_page, s);
+    for (size_t i = 0; r == 0 && i < stored->n_http; i++)
+        r = add_exporter(s, "the service manager's socket", 0, stored->http[i]);
     if (r == 0 && *path) {
         int made = wv_server_listen_unix(path, &fd);
         r = add_exporter(s, path, made, fd);
@@ -401,7 +397,7 @@ int wv_relay_service_new(struct wv_relay_service **ret, struct wv_loop *loop,
     if (r == 0)
         r = make_relay(s);
     if (r == 0)
-        r = open_exporter(s);
+        r = open_exporter(s, &stored);
     if (r < 0) {
         wv_relay_service_free(s);
         return r;

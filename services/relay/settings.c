@@ -19,7 +19,7 @@ static const struct wv_config_entry config_table[] = {
      "The relay's name, as leases name it; as a rule the host name that peers reach it by. Needed."},
     {"listen", WV_CONFIG_STRING, "4821", 0, 0, NULL,
      "UDP port, or ADDRESS:PORT of each address to serve, with spaces between; a port alone serves all "
-     "addresses of a machine that has one of each family."},
+     "addresses of a machine that has one of each family. Sockets of a socket unit are served instead."},
     {"issuers", WV_CONFIG_STRING, "/etc/wavry/relay-issuers", 0, 0, NULL,
      "File with the public keys of those whose leases are taken, one a line."},
     {"allow", WV_CONFIG_STRING, "", 0, 0, NULL,

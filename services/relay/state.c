@@ -173,7 +173,7 @@ int wv_relay_state_open(struct wv_relay_state **ret, int take_stored_fd, const c
     s->fd = take_stored_fd;
     s->bytes = bytes_for(max_leases);
     randombytes_buf(s->head.secret, sizeof s->head.secret);
-    int r = read_boot(s->head.boot);
+    int r = *path ? read_boot(s->head.boot) : 0; /* memory ends with the boot by itself */
     if (r == 0 && *path)
         r = open_file(s, path);
     if (r == 0)

@@ -169,11 +169,8 @@ static socklen_t give_address(bool is_v4, const uint8_t *a, struct sockaddr_stor
 /* All of these are wishes: what the kernel has not it refuses. A socket for both families takes both's. */
 static void set_options(struct socket *s)
 {
-    int size = SOCKET_BUFFER, on = 1, v4_probe = IP_PMTUDISC_PROBE, v6_probe = IPV6_PMTUDISC_PROBE,
-        segment = 0;
+    int on = 1, v4_probe = IP_PMTUDISC_PROBE, v6_probe = IPV6_PMTUDISC_PROBE, segment = 0;
     socklen_t segment_len = sizeof segment;
-    (void)setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    (void)setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
     s->segments = getsockopt(s->fd, SOL_UDP, UDP_SEGMENT, &segment, &segment_len) == 0;
     if (s->segments)
         (void)setsockopt(s->fd, SOL_UDP, UDP_GRO, &on, sizeof on);
@@ -232,48 +229,47 @@ static int bind_one(const struct wv_relay_listen *l, bool *ret_is_v4)
     return bound;
 }
 
-/* Whether FD is a UDP socket at L's address. */
-static bool is_at(int fd, const struct wv_relay_listen *l, bool *ret_is_v4)
+static int add_socket(struct wv_relay_udp *u, int take_fd, bool is_v4)
 {
-    static const uint8_t any_v4[16] = {[10] = 0xff, [11] = 0xff}, any_v6[16];
-    struct sockaddr_storage name;
-    struct rift_relay_address a;
-    socklen_t len = sizeof name, type_len = sizeof(int);
-    int type = 0;
-    if (fd < 0 || getsockname(fd, (struct sockaddr *)&name, &len) < 0 || !take_address(&name, len, 0, &a) ||
-        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) < 0 || type != SOCK_DGRAM)
-        return false;
-    bool any = memcmp(a.bytes, any_v6, 16) == 0 || memcmp(a.bytes, any_v4, 16) == 0;
-    uint16_t port = (uint16_t)(a.bytes[16] << 8 | a.bytes[17]);
-    *ret_is_v4 = name.ss_family == AF_INET;
-    return port == l->port && (l->any ? any : memcmp(a.bytes, l->ip, 16) == 0);
-}
-
-int wv_relay_udp_open(struct wv_relay_udp *u, const struct wv_relay_listen *l, int *stored, size_t n_stored,
-                      bool *ret_new)
-{
-    struct socket s = {.fd = -1};
+    struct socket s = {.fd = take_fd, .is_v4 = is_v4};
+    int flags = fcntl(take_fd, F_GETFL), error = 0;
     if (u->n_sockets == WV_RELAY_LISTEN_MAX)
-        return -E2BIG;
-    for (size_t i = 0; s.fd < 0 && i < n_stored; i++)
-        if (is_at(stored[i], l, &s.is_v4)) {
-            s.fd = stored[i];
-            stored[i] = -1;
-        }
-    *ret_new = s.fd < 0;
-    if (s.fd < 0)
-        s.fd = l->any ? bind_any(l->port, &s.is_v4) : bind_one(l, &s.is_v4);
-    if (s.fd < 0)
-        return s.fd;
-    int flags = fcntl(s.fd, F_GETFL);
-    if (flags < 0 || fcntl(s.fd, F_SETFL, flags | O_NONBLOCK) < 0) {
-        int error = -errno;
-        wv_close(s.fd);
+        error = -E2BIG;
+    else if (flags < 0 || fcntl(take_fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        error = -errno;
+    if (error < 0) {
+        wv_close(take_fd);
         return error;
     }
     set_options(&s);
     u->sockets[u->n_sockets++] = s;
     return 0;
+}
+
+int wv_relay_udp_open(struct wv_relay_udp *u, const struct wv_relay_listen *l)
+{
+    bool is_v4;
+    int size = SOCKET_BUFFER, fd = l->any ? bind_any(l->port, &is_v4) : bind_one(l, &is_v4);
+    if (fd < 0)
+        return fd;
+    /* As far as the system lets us; of a socket that was handed over, who opened it has thought of that. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    return add_socket(u, fd, is_v4);
+}
+
+int wv_relay_udp_take(struct wv_relay_udp *u, int take_fd)
+{
+    struct sockaddr_storage name;
+    socklen_t len = sizeof name, type_len = sizeof(int);
+    int type = 0;
+    if (getsockname(take_fd, (struct sockaddr *)&name, &len) < 0 ||
+        getsockopt(take_fd, SOL_SOCKET, SO_TYPE, &type, &type_len) < 0 || type != SOCK_DGRAM ||
+        (name.ss_family != AF_INET && name.ss_family != AF_INET6)) {
+        wv_close(take_fd);
+        return -ENOTSOCK;
+    }
+    return add_socket(u, take_fd, name.ss_family == AF_INET);
 }
 
 size_t wv_relay_udp_count(const struct wv_relay_udp *u)

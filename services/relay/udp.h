@@ -15,10 +15,11 @@ typedef int (*wv_relay_datagram_fn)(void *userdata, const struct rift_relay_addr
 int wv_relay_udp_new(struct wv_relay_udp **ret, struct wv_metrics *metrics);
 struct wv_relay_udp *wv_relay_udp_free(struct wv_relay_udp *u);
 
-/* Opens a socket for L, or takes over the one of STORED (N_STORED descriptors, taken ones are set to -1) that
- * has its address. RET_NEW says which. Returns 0 or a negative errno. */
-int wv_relay_udp_open(struct wv_relay_udp *u, const struct wv_relay_listen *l, int *stored, size_t n_stored,
-                      bool *ret_new);
+/* Opens a socket for L. Returns 0 or a negative errno. */
+int wv_relay_udp_open(struct wv_relay_udp *u, const struct wv_relay_listen *l);
+/* Takes over a bound UDP socket that somebody else opened. Returns 0 or a negative errno (then it is closed).
+ */
+int wv_relay_udp_take(struct wv_relay_udp *u, int take_fd);
 size_t wv_relay_udp_count(const struct wv_relay_udp *u);
 int wv_relay_udp_fd(const struct wv_relay_udp *u, size_t socket);
 /* The relay's own addresses: those of its sockets, and of this machine's interfaces where a socket serves

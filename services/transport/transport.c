@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define FLOOR_NS    (20 * WV_NS_PER_US) /* no wake-up sooner: two packets of the fastest pacer */
+#define SLACK_NS    (20 * WV_NS_PER_US) /* of the timer; the pacer is content with 100 us */
 #define KEEP_ROUNDS 4                   /* states written in one turn of a session */
 
 const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES] = {
@@ -210,7 +211,10 @@ static void arm_timer(struct wv_transport *t, uint64_t now)
         if (!t->waits_writable)
             at = WV_MIN(at, rift_session_timeout(s->rift));
     }
-    wv_loop_timer_at(t->timer, at == NEVER ? 0 : WV_MAX(at, now + FLOOR_NS));
+    if (at == NEVER)
+        wv_loop_timer_at(t->timer, 0);
+    else
+        wv_loop_timer_about(t->timer, WV_MAX(at, now + FLOOR_NS), SLACK_NS);
 }
 
 static void all_events(struct wv_transport *t, uint64_t now)

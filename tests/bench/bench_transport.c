@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BITRATE_BPS 50000000u
 #define FPS         60u
@@ -61,6 +62,18 @@ static void print_histogram(const struct wv_metric_value *now, const struct wv_m
     }
 }
 
+/* CPU time that a hypervisor took from this machine, of all its CPUs; it makes every figure worse. */
+static double stolen_s(void)
+{
+    unsigned long long steal = 0;
+    FILE *f = fopen("/proc/stat", "re");
+    if (f && fscanf(f, "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &steal) != 1)
+        steal = 0;
+    if (f)
+        fclose(f);
+    return (double)steal / (double)sysconf(_SC_CLK_TCK);
+}
+
 static int cpu(unsigned seconds)
 {
     static struct wv_metrics_snapshot base, now;
@@ -78,7 +91,9 @@ static int cpu(unsigned seconds)
     base = *bed_metrics(&b);
     uint64_t host = bed_cpu_ns(b.transport), client = bed_cpu_ns(b.client), began = wv_now_ns();
     uint64_t allocations = b.shared->allocations, bytes = b.shared->frame_bytes, frames = b.shared->frames;
+    double stolen = stolen_s();
     bed_run(&b, seconds * WV_NS_PER_S);
+    stolen = stolen_s() - stolen;
     double wall = (double)(wv_now_ns() - began);
     double host_percent = 100.0 * (double)(bed_cpu_ns(b.transport) - host) / wall;
     double client_percent = 100.0 * (double)(bed_cpu_ns(b.client) - client) / wall;
@@ -95,6 +110,10 @@ static int cpu(unsigned seconds)
            (unsigned long long)frames, seconds, (unsigned long long)sent, (unsigned long long)got);
     printf("transport %.2f %% of a core, client without decoder %.2f %%; %llu allocations of transport\n",
            host_percent, client_percent, (unsigned long long)allocations);
+    printf(
+        "meanwhile a hypervisor kept %.2f s of CPU from this machine; the path's capacity is taken for %.0f "
+        "Mbit/s\n",
+        stolen, (double)metric(&now, "path_capacity_bps")->value / 1e6);
     printf("%llu batches that the pacer held, %.2f %% within %d us of their time:\n",
            (unsigned long long)(off->value - off_base->value), punctual, PUNCTUAL_US);
     print_histogram(off, off_base);

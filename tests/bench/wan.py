@@ -77,6 +77,32 @@ class Shield:
                 pass
 
 
+class Thief(threading.Thread):
+    """Notes when a virtual machine does not get its processors: (seconds since the start, share of them) of each
+    tenth of a second in which a tenth of them or more was stolen."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.began, self.going, self.seen = time.monotonic(), True, []
+        self.start()
+
+    def run(self):
+        at, stolen = self.began, Shield.stolen_s()
+        while self.going:
+            time.sleep(0.1)
+            now, more = time.monotonic(), Shield.stolen_s()
+            share = (more - stolen) / (now - at) / os.cpu_count()
+            if share >= 0.1:
+                self.seen.append((at, now - at, share))
+            at, stolen = now, more
+
+    def caught(self, start):
+        """As the watcher's stalls, its clock beginning at START."""
+        self.going = False
+        self.join()
+        return [[at - start, lasted * 1000] for at, lasted, _ in self.seen]
+
+
 class Ground:
     """Two namespaces, a display in each, and all processes of one measurement."""
 
@@ -235,6 +261,7 @@ def measure(options, peer_name, link, seconds):
         for timer in timers:
             timer.start()
         others, began, stolen = options.shield.others_ns(), time.monotonic_ns(), options.shield.stolen_s()
+        thief = Thief()
         glass = run(f"{binaries}/bench-glass", str(seconds), env={**os.environ, "DISPLAY": client_display})
         for timer in timers:
             timer.cancel()
@@ -243,9 +270,11 @@ def measure(options, peer_name, link, seconds):
         stolen = (options.shield.stolen_s() - stolen) / (lasted / 1e9) * 100
         counted = peer.ended()
         if glass.returncode != 0:
+            thief.caught(0)
             return {"failed": glass.stderr.strip() or f"bench-glass ended with {glass.returncode}",
                     "log": ground.log("client")[-500:]}
-        return {**json.loads(glass.stdout), "rtt_ms": ground.rtt_ms, "others_percent": others,
+        seen = json.loads(glass.stdout)
+        return {**seen, "stolen": thief.caught(seen["start"]), "rtt_ms": ground.rtt_ms, "others_percent": others,
                 "stolen_percent": stolen, "counted": counted}
 
 
@@ -260,11 +289,11 @@ def latencies(cells):
 
 
 def is_calm(cell, moment):
-    """Whether the watcher itself ran on time from a little before a press or a freeze until its end: what a stall of
-    the whole machine makes is no link's and no program's."""
+    """Whether the machine ran from a little before a press or a freeze until its end: the watcher was woken on time,
+    and no processor was stolen. What else falls there is no link's making and no program's."""
     at, ms = moment
-    return not any(at - 0.3 <= stall <= at + (ms or 3000) / 1000 or stall <= at <= stall + late / 1000
-                   for stall, late in cell["stalls"])
+    return not any(start + lasted / 1000 >= at - 0.2 and start <= at + (ms or 3000) / 1000
+                   for start, lasted in cell["stalls"] + cell["stolen"])
 
 
 def calm(cells, name):
@@ -287,33 +316,45 @@ def print_counted(cell):
         print("    " + "  ".join(f"{label} {table[name]['value']}" for label, table, name in names if name in table))
 
 
+HEADER = (f"{'link':<6} {'peer':<12} presses   p50 ms   p99 ms    fps  age p50  age p99 freezes  longest  others  stolen stalls  "
+          "wavry's limits, p50 / p99")
+
+
+def verdict(ms, limits):
+    met = quantile(ms, 0.5) <= limits[0] and quantile(ms, 0.99) <= limits[1]
+    return met, f"{'meets' if met else 'MISSES'} {limits[0]:.0f} / {limits[1]:.0f}"
+
+
+def print_cells(link, peer, cells, said):
+    ms = latencies(cells)
+    freezes = sum(len(cell.get("freezes", [])) for cell in cells)
+    stalls = sum(len(cell.get("stalls", [])) for cell in cells)
+    longest = max([cell["longest_ms"] for cell in cells if "longest_ms" in cell], default=float("nan"))
+    fps = quantile([cell["pictures"] / cell["seconds"] for cell in cells if "pictures" in cell], 0.5)
+    print(f"{link:<6} {peer:<12} {len(ms):>7} {quantile(ms, .5):>8.1f} {quantile(ms, .99):>8.1f} {fps:>6.1f} "
+          f"{figure(cells, 'age_ms', 'p50'):>8.0f} {figure(cells, 'age_ms', 'p99'):>8.0f} {freezes:>7} {longest:>8.0f} "
+          f"{figure(cells, 'others_percent'):>6.0f}% {figure(cells, 'stolen_percent'):>6.1f}% {stalls:>6}  {said}", flush=True)
+
+
 def print_link(link, peers, results, base_ms):
+    """Returns whether Wavry met its figures; where the machine stalled, by the presses while it did not."""
     rtt = LINKS[link][1]
     limits = (base_ms + rtt + P50_MS, base_ms + rtt + P99_MS)
     good = True
     for peer in peers:
         cells = results[link, peer]
-        failed = [cell["failed"] for cell in cells if "failed" in cell]
-        ms = latencies(cells)
-        p50, p99 = quantile(ms, 0.5), quantile(ms, 0.99)
-        freezes = sum(len(cell.get("freezes", [])) for cell in cells)
-        longest = max([cell["longest_ms"] for cell in cells if "longest_ms" in cell], default=float("nan"))
-        fps = figure([{"f": c["pictures"] / c["seconds"]} for c in cells if "pictures" in c], "f")
-        stalls = sum(len(cell.get("stalls", [])) for cell in cells)
-        verdict = ""
-        if peer == "wavry" and link != "none":
-            met = p50 <= limits[0] and p99 <= limits[1] and not failed
-            verdict = f"{'meets' if met else 'MISSES'} {limits[0]:.0f} / {limits[1]:.0f}"
-            good = good and met
-        print(f"{link:<6} {peer:<12} {len(ms):>7} {p50:>8.1f} {p99:>8.1f} {fps:>6.1f} {figure(cells, 'age_ms', 'p50'):>8.0f} "
-              f"{figure(cells, 'age_ms', 'p99'):>8.0f} {freezes:>7} {longest:>8.0f} {figure(cells, 'others_percent'):>6.0f}% "
-              f"{figure(cells, 'stolen_percent'):>6.1f}% {stalls:>6}  {verdict}"
-              f"{' '.join(failed)}", flush=True)
-        quiet = calm(cells, "presses")
+        judged = peer == "wavry" and link != "none"
+        failed = " ".join(cell["failed"] for cell in cells if "failed" in cell)
+        ms, quiet = latencies(cells), [ms or 3000 for _, ms in calm(cells, "presses")]
+        met, said = verdict(ms, limits)
+        print_cells(link, peer, cells, failed or (said if judged else ""))
         if len(quiet) < len(ms):
-            print(f"{'':<6} {'  while calm':<12} {len(quiet):>7} {quantile([m or 3000 for _, m in quiet], .5):>8.1f} "
-                  f"{quantile([m or 3000 for _, m in quiet], .99):>8.1f} {'':>24} {len(calm(cells, 'freezes')):>7}",
-                  flush=True)
+            met_calm, said = verdict(quiet, limits)
+            met = met or met_calm
+            print(f"{'':<6} {'  while calm':<12} {len(quiet):>7} {quantile(quiet, .5):>8.1f} {quantile(quiet, .99):>8.1f} "
+                  f"{'':>24} {len(calm(cells, 'freezes')):>7} {'':>31}  {said if judged else ''}", flush=True)
+        if judged:
+            good = good and met and not failed
         for cell in cells if os.environ.get("WAVRY_WAN_VERBOSE") else []:
             print_counted(cell)
     return good
@@ -324,9 +365,9 @@ def wan(options):
     for peer in set(options.peers) - set(peers):
         print(f"{peer}: not installed ({' '.join(PEERS[peer].programs)}), left out")
     results = {}
-    print(f"link   peer         presses   p50 ms   p99 ms    fps  age p50  age p99 freezes  longest  others  stolen stalls  wavry's limits, p50 / p99")
+    print(HEADER)
     base = [measure(options, "wavry", "none", min(options.seconds, 15))]
-    base_ms = quantile(latencies(base), 0.5)
+    base_ms = quantile([ms or 3000 for _, ms in calm(base, "presses")] or latencies(base), 0.5)
     results["none", "wavry"] = base
     print_link("none", ["wavry"], results, base_ms)
     for _ in range(options.rounds):
@@ -349,15 +390,15 @@ def freeze(options):
     if "failed" in cell:
         print(cell["failed"], cell["log"])
         return False
-    print(f"{link}, {options.seconds:.0f} s: {cell['pictures']} pictures, age p50 {cell['age_ms']['p50']} p99 {cell['age_ms']['p99']} "
-          f"ms, click to photon p50 {quantile(latencies([cell]), .5):.1f} p99 {quantile(latencies([cell]), .99):.1f} ms, "
+    print(f"{link}, {options.seconds:.0f} s: {cell['pictures']} pictures, age p50 {cell['age_ms']['p50']} p99 "
+          f"{cell['age_ms']['p99']} ms, click to photon p50 {quantile(latencies([cell]), .5):.1f} p99 {quantile(latencies([cell]), .99):.1f} ms, "
           f"longest standstill {cell['longest_ms']:.0f} ms, freezes above 250 ms: {len(cell['freezes'])} (others took "
           f"{cell['others_percent']:.0f} % of a processor, {cell['stolen_percent']:.1f} % was stolen, the watcher stalled "
           f"{len(cell['stalls'])} times)")
     for at, ms in cell["freezes"]:
-        print(f"    at {at:.1f} s: {ms:.0f} ms{'' if is_calm(cell, (at, ms)) else ', while the whole machine stalled'}")
+        print(f"    at {at:.1f} s: {ms:.0f} ms{'' if is_calm(cell, (at, ms)) else ', while the machine stalled'}")
     print_counted(cell)
-    return not cell["freezes"]
+    return not calm([cell], "freezes")
 
 
 def save(options, data):

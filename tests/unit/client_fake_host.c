@@ -197,6 +197,14 @@ static void open_session(struct fake_host *h, uint64_t now)
 {
     static const char *const all[] = {"view", "input"};
     take_hello(h);
+    if (h->session && h->replaces) {
+        uint8_t buffer[RIFT_MTU_BYTES];
+        size_t len;
+        rift_session_close(h->session, RIFT_CLOSE_REPLACED, "", now);
+        while (rift_session_send(h->session, buffer, sizeof buffer, now, &len) == 0)
+            send_to(h, h->peer, buffer, len);
+    }
+    h->session_hangs = false;
     rift_inner_derive(h->handshake.inner_base, true, &h->inner, h->input_key);
     h->session = rift_session_free(h->session);
     h->handshake.config.pacing_bps = 100000000;
@@ -252,7 +260,8 @@ static void pump(struct fake_host *h, uint64_t now)
     size_t len;
     while (host_send(&h->handshake, buffer, now, address, &len) == 0)
         send_to(h, address, buffer, len);
-    while (h->session && rift_session_send(h->session, buffer, sizeof buffer, now, &len) == 0)
+    while (h->session && !h->session_hangs &&
+           rift_session_send(h->session, buffer, sizeof buffer, now, &len) == 0)
         send_to(h, h->peer, buffer, len);
     take_events(h);
     uint64_t at = now + 20 * WV_NS_PER_MS;
@@ -274,7 +283,7 @@ static int on_socket(void *userdata, uint32_t events, uint64_t now)
         h->n_datagrams++;
         pack_address(&from, address);
         if (rift_datagram_kind(data, (size_t)n) == RIFT_DATAGRAM_DATA) {
-            if (h->session)
+            if (h->session && !h->session_hangs)
                 rift_session_receive(h->session, data, (size_t)n, wv_now_ns());
             continue;
         }

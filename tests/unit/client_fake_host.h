@@ -22,8 +22,10 @@ struct fake_host {
     uint32_t frame_id;
     uint16_t epoch;
 
-    bool mute;   /* neither hears nor speaks: a cable that was pulled */
-    bool refuse; /* closes every session: as REFUSE_REASON says */
+    bool mute;          /* neither hears nor speaks: a cable that was pulled */
+    bool session_hangs; /* serves handshakes only, until there is a new session */
+    bool replaces;      /* says goodbye to a session that another one of the same client follows */
+    bool refuse;        /* closes every session: as REFUSE_REASON says */
     enum rift_close_reason refuse_reason;
     const char *refuse_text;
 

@@ -460,6 +460,25 @@ START_TEST(a_host_that_died_is_found_again)
 }
 END_TEST
 
+static bool connected_anew(void)
+{
+    return refused() || (t.host.sessions == 2 && t.pictures && connected());
+}
+
+/* The host says goodbye to the old session because of our new one: that is no other client. */
+START_TEST(a_session_that_we_replace_ourselves_is_no_refusal)
+{
+    start_both();
+    run_until(ten_pictures);
+    t.host.replaces = t.host.session_hangs = true;
+    run_until(lost);
+    t.pictures = 0;
+    run_until(connected_anew);
+    ck_assert_uint_eq(t.states[WV_CLIENT_REFUSED], 0);
+    ck_assert_uint_eq(t.reason, WV_CLIENT_REASON_NONE);
+}
+END_TEST
+
 START_TEST(a_host_that_goes_away_says_so_and_comes_back)
 {
     start_both();
@@ -628,6 +647,7 @@ int main(void)
     tcase_add_test(c, a_host_with_another_key_is_not_even_spoken_with);
     tcase_add_test(c, a_short_silence_keeps_the_session);
     tcase_add_test(c, a_host_that_died_is_found_again);
+    tcase_add_test(c, a_session_that_we_replace_ourselves_is_no_refusal);
     tcase_add_test(c, a_host_that_goes_away_says_so_and_comes_back);
     tcase_add_test(c, what_cannot_be_decoded_asks_for_a_keyframe);
     tcase_add_test(c, a_change_of_size_is_followed);

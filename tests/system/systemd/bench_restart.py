@@ -5,6 +5,7 @@ saw nothing new: for input until a waiting press was seen, else until the next p
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 
@@ -79,7 +80,8 @@ def table(result, events):
                 continue
             values = [waiting if stage == "input" else still for still, waiting in pairs]
             rows.append({"what": kind, "stage": stage, "count": len(values), "p50_ms": quantile(values, 0.5),
-                         "p95_ms": quantile(values, 0.95), "max_ms": max(values), "limit_ms": limit_of(kind, stage)})
+                         "p95_ms": quantile(values, 0.95), "max_ms": max(values), "limit_ms": limit_of(kind, stage),
+                         "all_ms": [round(value) for value in values]})
     return rows
 
 
@@ -113,6 +115,7 @@ def main():
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     stages = options.stages.split(",")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # and the container goes, too
     container = Container()
     client = wire = None
     try:
