@@ -143,6 +143,8 @@ struct wv_transport {
     bool draining, handing_over, waits_writable;
     char host_name[WV_PEER_TEXT_BYTES], status[128];
     uint8_t *scratch; /* RIFT_CONTROL_MAX_BYTES, for packing */
+    uint32_t ids[64]; /* random, for sessions to come */
+    size_t ids_left;
 };
 
 /* ---- transport.c ---- */
@@ -165,7 +167,7 @@ void session_configure(const struct wv_transport *t, struct rift_session_config 
 void session_enter(struct wv_transport *t);
 void session_begin(struct wv_transport *t, const struct session_start *start, uint64_t now);
 struct session *session_find(struct wv_transport *t, uint32_t id);
-uint32_t session_new_id(const struct wv_transport *t);
+uint32_t session_new_id(struct wv_transport *t);
 static inline bool session_is_open(const struct session *s)
 {
     return s->rift && !s->closing;

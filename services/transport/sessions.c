@@ -28,13 +28,16 @@ struct session *session_by_number(struct wv_transport *t, uint32_t number)
     return NULL;
 }
 
-uint32_t session_new_id(const struct wv_transport *t)
+uint32_t session_new_id(struct wv_transport *t)
 {
     uint32_t id = 0;
-    /* Never blocks so long after boot; should it fail, 0 is refused by every table. A chance equal costs the
-     * client one repetition. */
-    if (getrandom(&id, sizeof id, GRND_NONBLOCK) != sizeof id)
-        return 0;
+    /* Many at a time: a flood of first datagrams must not cost a system call each. The call never blocks so
+     * long after boot; should it fail, 0 is refused by every table. A chance equal costs the client one
+     * repetition. */
+    if (t->ids_left == 0 && getrandom(t->ids, sizeof t->ids, GRND_NONBLOCK) == sizeof t->ids)
+        t->ids_left = WV_ARRAY_SIZE(t->ids);
+    if (t->ids_left > 0)
+        id = t->ids[--t->ids_left];
     return id;
 }
 
