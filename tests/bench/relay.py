@@ -126,7 +126,7 @@ def run(options, folder):
                     runs[who].append(forwarder.measure(options.seconds, train))
         result["traffic"][name] = {who: figures(r) for who, r in runs.items()}
         table(name, result["traffic"][name])
-    half = result["traffic"]["single datagrams"]["relay"]["per_core_second"] / 2
+    half = result["traffic"]["single datagrams"]["relay"]["per_second"] / 2
     delays(options, {"relay": relay, "bare loop": forwarders["bare loop"]}, half, result)
     with relay:
         relay.measure(0, flows=LEASES)
