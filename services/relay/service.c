@@ -160,6 +160,8 @@ static int on_readable(void *userdata, uint32_t events, uint64_t now)
             wv_error("a socket failed", "socket=%zu error=\"%s\"", w->socket, strerror(-r));
             return r;
         }
+        if (rift_relay_timeout(s->relay) == 0)
+            settle(s); /* answers are due: room for those of the next round */
         if (r > 0)
             s->clock.now = wv_now_ns();
     }

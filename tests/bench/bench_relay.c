@@ -330,12 +330,27 @@ static int by_value(const void *a, const void *b)
 static void report(const struct run *r, uint64_t sent, uint64_t got, double seconds, double busy)
 {
     qsort(delays, n_delays, sizeof delays[0], by_value);
+    double p95 = n_delays ? delays[n_delays * 95 / 100] / 1e3 : 0;
     double p50 = n_delays ? delays[n_delays / 2] / 1e3 : 0,
            p99 = n_delays ? delays[n_delays * 99 / 100] / 1e3 : 0;
     printf("{\"target\": \"%s\", \"flows\": %zu, \"train\": %u, \"seconds\": %.3f, \"sent\": %llu, "
-           "\"received\": %llu, \"busy_s\": %.3f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"samples\": %zu}\n",
+           "\"received\": %llu, \"busy_s\": %.3f, \"p50_us\": %.1f, \"p95_us\": %.1f, \"p99_us\": %.1f, "
+           "\"samples\": %zu}\n",
            r->target, way.n_flows, r->train, seconds, (unsigned long long)sent, (unsigned long long)got, busy,
-           p50, p99, n_delays);
+           p50, p95, p99, n_delays);
+}
+
+/* What share of the time this core does something else, in pauses of more than 100 us: no forwarder can be
+ * better. */
+static void measure_pauses(double seconds)
+{
+    uint64_t begin = wv_now_ns(), last = begin, lost = 0;
+    while ((double)(last - begin) < seconds * 1e9) {
+        uint64_t now = wv_now_ns();
+        lost += now - last > 100 * WV_NS_PER_US ? now - last : 0;
+        last = now;
+    }
+    printf("{\"pauses\": %.5f}\n", (double)lost / (double)(last - begin));
 }
 
 static void measure(const struct run *r)
@@ -419,6 +434,10 @@ int main(int argc, char **argv)
     r.target = argv[optind];
     if (!strcmp(r.target, "loop") || !strcmp(r.target, "loop-trains"))
         forward_bare(r.port, strcmp(r.target, "loop") != 0);
+    if (!strcmp(r.target, "pauses")) {
+        measure_pauses(r.seconds);
+        return 0;
+    }
     prepare(&r);
     if (r.seconds > 0)
         measure(&r);

@@ -267,6 +267,15 @@ static void run(struct glass *g, double seconds)
     g->longest_ns = WV_MAX(g->longest_ns, still);
 }
 
+static void close_glass(struct glass *g)
+{
+    xcb_disconnect(g->x);
+    free(g->presses);
+    free(g->freezes);
+    free(g->stalls);
+    free(g->ages_ms);
+}
+
 int main(int argc, char **argv)
 {
     double seconds = argc == 2 ? strtod(argv[1], NULL) : 0;
@@ -298,12 +307,14 @@ int main(int argc, char **argv)
                         (int16_t)(g.screen->width_in_pixels * 7 / 10),
                         (int16_t)(g.screen->height_in_pixels * 7 / 10), 0);
     xcb_flush(g.x);
-    if (!wait_for_picture(&g)) {
+    bool seen = wait_for_picture(&g);
+    if (seen) {
+        run(&g, seconds);
+        report(&g, seconds);
+    } else {
         fprintf(stderr, "bench-glass: %s\n",
                 g.shown_ns ? "no press had an effect" : "the scene did not come into sight");
-        return EX_UNAVAILABLE;
     }
-    run(&g, seconds);
-    report(&g, seconds);
-    return EX_OK;
+    close_glass(&g);
+    return seen ? EX_OK : EX_UNAVAILABLE;
 }

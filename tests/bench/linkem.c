@@ -281,8 +281,10 @@ int main(int argc, char **argv)
     puts("ready");
     fflush(stdout);
     run(wires);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+        free(wires[i].queue);
         printf("%c carried=%llu lost=%llu overflowed=%llu\n", "ab"[i], (unsigned long long)wires[i].carried,
                (unsigned long long)wires[i].lost, (unsigned long long)wires[i].overflowed);
+    }
     return EX_OK;
 }

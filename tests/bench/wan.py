@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -161,12 +162,14 @@ class Ground:
             return f.read()
 
     def display(self, side, server="Xvfb", *options):
-        """Starts an X server of the usual size on a free number."""
+        """Starts an X server of the usual size on a free number. What is free is seen from outside of the namespaces
+        only; a server that must be inside gets a number that nobody else takes."""
+        place = self.inside(side) + [server, f":{100 + os.getpid() % 20000}"] if "vnc" in server else [server]
         read, write = os.pipe()
         size = ["-geometry", "1280x720", "-depth", "24"] if "vnc" in server else [
             "-screen", "0", "1280x720x24", "-nolisten", "tcp", "-noreset", "-ac"]
         with open(self.path(f"{side}-display.log"), "wb") as log:
-            process = subprocess.Popen(self.inside(side) + [server, "-displayfd", str(write), *size, *options],
+            process = subprocess.Popen(place + ["-displayfd", str(write), *size, *options],
                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[write])
         self.processes.append(process)
         os.close(write)
@@ -424,6 +427,7 @@ def main():
     for peer in options.peers:
         if peer not in PEERS:
             parser.error(f"no peer {peer}; there are {', '.join(PEERS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of everything that ends what was started
     options.shield = Shield()
     try:
         if options.what == "freeze":

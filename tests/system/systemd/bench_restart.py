@@ -125,6 +125,8 @@ def main():
         took = now() - begun
         print(f"cold start to ready {took:.2f} s (wanted <= 1.5); {busy()}")
         container.wait_ready()
+        if ":50" not in container.show("wavry-capture", "StatusText")["StatusText"]:
+            sys.exit("capture does not show the display: presses would have no effect")
         wire = Wire(container)
         client = Client(container, container.dir)
         client.wait_press()

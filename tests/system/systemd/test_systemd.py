@@ -58,7 +58,13 @@ class Host(unittest.TestCase):
         took = now() - begun
         print(f"cold start to ready: {took:.2f} s")
         self.assertTrue(container.wait_ready(2))
+        self.assertIn(":50", container.show("wavry-capture", "StatusText")["StatusText"], "it found the display")
         self.assertLess(took, 6, "generous: this machine may be busy; ./wavry bench restart has the figure")
+
+    def test_a_display_that_is_ready_has_a_name(self):
+        """Else capture, which waits for it, shows the test pattern to the end of its days."""
+        container.run("sh", "-ec", "for i in 1 2 3 4 5 6; do systemctl stop wavry-display; systemctl start wavry-display;"
+                      " grep -q DISPLAY=:50 /run/wavry-display/environment; done", check=True)
 
     def test_status_says_what_is(self):
         for stage in STAGES:
