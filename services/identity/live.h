@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 #define WV_LIVE_MAX         72 /* more than transport has places for */
-#define WV_LIVE_PAIRING_MAX 2
+/* Transport lets two pair at once; one that has just ended is known for up to 3 s longer here. */
+#define WV_LIVE_PAIRING_MAX 8
 #define WV_LIVE_NAME_BYTES  64
 #define WV_LIVE_PAIRING_NS  UINT64_C(60000000000)
 /* A session that transport no longer names has ended; one that it has not named yet may be on its way. */

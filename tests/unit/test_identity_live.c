@@ -172,9 +172,9 @@ START_TEST(the_table_is_bounded)
     ck_assert_int_eq(try_add(3, WV_GRANTS_USUAL, false, false, &s), 0); /* takes its own place */
     ck_assert_uint_eq(wv_live_count(&live), WV_LIVE_MAX);
     wv_live_init(&live);
-    ck_assert_int_eq(try_add(1, 0, false, true, &s), 0);
-    ck_assert_int_eq(try_add(2, 0, false, true, &s), 0);
-    ck_assert_int_eq(try_add(3, 0, false, true, &s), WV_LIVE_FULL);
+    for (uint8_t i = 1; i <= WV_LIVE_PAIRING_MAX; i++)
+        ck_assert_int_eq(try_add(i, 0, false, true, &s), 0);
+    ck_assert_int_eq(try_add(WV_LIVE_PAIRING_MAX + 1, 0, false, true, &s), WV_LIVE_FULL);
     ck_assert_int_eq(try_add(2, 0, false, true, &s), 0);
     ck_assert_uint_eq(wv_live_pairing(&live), WV_LIVE_PAIRING_MAX);
 }
