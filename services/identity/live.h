@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WV_LIVE_MAX         72 /* more than transport has places for */
+#define WV_LIVE_MAX 72 /* more than transport has places for */
 /* Transport lets two pair at once; one that has just ended is known for up to 3 s longer here. */
 #define WV_LIVE_PAIRING_MAX 8
 #define WV_LIVE_NAME_BYTES  64
