@@ -177,6 +177,18 @@ class Container:
                 return int(name)
         raise AssertionError(f"no process {pid}")
 
+    def host_key(self, *as_whom):
+        """What a client must know of this host. AS_WHOM: a command before the one that asks."""
+        return json.loads(self.run(*as_whom, "wavryctl", "status", "--json", check=True).stdout)["host_key"]
+
+    def memory(self, item):
+        """Where the memory called ITEM is in the supervisor's hands: (its process in the container, the descriptor)."""
+        pid = self.show("wavry-supervisor", "MainPID")["MainPID"]
+        for fd in self.run("ls", f"/proc/{pid}/fd", check=True).stdout.split():
+            if self.run("readlink", f"/proc/{pid}/fd/{fd}").stdout.startswith(f"/memfd:{item}"):
+                return int(pid), int(fd)
+        raise AssertionError(f"the supervisor has no {item}")
+
     def held_keys(self):
         """Codes that are down on the virtual display."""
         return self.run("runuser", "-u", "wavry-display", "--", "env", "DISPLAY=:50",
@@ -236,7 +248,7 @@ class Client:
         key = subprocess.run([f"{BIN}/wavry-client", "--identity", identity, "--print-key"], text=True, check=True,
                              stdout=subprocess.PIPE, env={**os.environ, "XDG_CONFIG_HOME": folder}).stdout.strip()
         container.run("wavryctl", "authorize", key, "--name", "probe", check=True)
-        host_key = json.loads(container.run("wavryctl", "status", "--json").stdout)["host_key"]
+        host_key = container.host_key()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([f"{BIN}/wavry-probe", container.address, "--identity", identity, "--host-key", host_key,
                                              "--seconds", "3600", "--pause", str(pause), "--json", self.json,
@@ -281,9 +293,10 @@ class Keys:
         key = subprocess.run([f"{BIN}/wavry-client", "--identity", identity, "--print-key"], text=True, check=True,
                              stdout=subprocess.PIPE, env={**os.environ, "XDG_CONFIG_HOME": folder}).stdout.strip()
         container.run(*as_whom, "wavryctl", "authorize", key, "--name", "keys", check=True)
+        host_key = container.host_key(*as_whom)
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([f"{BIN}/wavry-keys", container.address, identity], stdin=subprocess.PIPE,
-                                            stdout=log, stderr=log, text=True)
+            self.process = subprocess.Popen([f"{BIN}/wavry-keys", container.address, host_key, identity],
+                                            stdin=subprocess.PIPE, stdout=log, stderr=log, text=True)
 
     def said(self):
         with open(self.log_path, errors="replace") as f:

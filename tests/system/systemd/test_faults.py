@@ -131,17 +131,11 @@ class Faults(unittest.TestCase):
 
     def spoil(self, item, where):
         """Writes garbage into the memory called ITEM, by way of the supervisor's descriptor."""
-        pid = container.show("wavry-supervisor", "MainPID")["MainPID"]
-        for fd in container.run("ls", f"/proc/{pid}/fd", check=True).stdout.split():
-            name = container.run("readlink", f"/proc/{pid}/fd/{fd}").stdout
-            if name.startswith(f"/memfd:{item}"):
-                path = f"/proc/{container.host_pid(int(pid))}/fd/{fd}"
-                with open(path, "r+b", buffering=0) as memory:
-                    for offset in where:
-                        memory.seek(offset)
-                        memory.write(GARBAGE)
-                return
-        self.fail(f"the supervisor has no {item}")
+        pid, fd = container.memory(item)
+        with open(f"/proc/{container.host_pid(pid)}/fd/{fd}", "r+b", buffering=0) as memory:
+            for offset in where:
+                memory.seek(offset)
+                memory.write(GARBAGE)
 
     def assert_calm(self, before):
         """Nobody starts again and again."""
@@ -163,6 +157,20 @@ class Faults(unittest.TestCase):
         self.assert_calm(before)
         client.wait_press()
         self.assertEqual(client.finish()["connects"], 2, "a new session, since the old one's state was no more")
+
+    def test_a_spoilt_page_of_identity(self):
+        """Whose keys nobody knows any more is not served on: told so, and connects anew."""
+        client = self.client()
+        before = container.stages()
+        old = container.main_pid("identity")
+        container.kill("identity", "STOP")
+        self.spoil("wavry-identity-page", range(0, 64 * 1024, 4096))
+        container.kill("identity", "KILL")
+        container.wait_new("identity", old)
+        wait_for(lambda: client.presses_of_new_session(), 20, lambda: client.log()[-1500:])
+        self.assert_calm(before)
+        client.wait_press()
+        self.assertEqual(client.finish()["connects"], 2, "a new session, since the old one's keys were no more")
 
     def test_spoilt_rings(self):
         for item in ("wavry-raw", "wavry-au"):
