@@ -249,10 +249,13 @@ class Host(unittest.TestCase):
 
     def probe(self, unit):
         other = container.main_pid("identity" if unit != "identity" else "transport")
+        keeper, fd = container.memory("wavry-identity-page")
+        page = container.run("stat", "-L", "-c", "%i", f"/proc/{keeper}/fd/{fd}", check=True).stdout.strip()
         drop = f"/etc/systemd/system/wavry-{unit}.service.d"
         # No watchdog while it probes; everything else is as in service.
         container.write(f"{drop}/probe.conf", "[Service]\nWatchdogSec=0\nTimeoutStartSec=60\n"
-                        f"Environment=LD_PRELOAD=/usr/lib/probe.so PROBE_OTHER={other}\n")
+                        f"Environment=LD_PRELOAD=/usr/lib/probe.so PROBE_OTHER={other} PROBE_KEEPER={keeper} "
+                        f"PROBE_IDENTITY_PAGE={page}\n")
         if unit == "transport":  # the first to come is granted descriptors, and locks itself down
             container.systemctl("stop", "wavry-transport-spare")
         container.systemctl("daemon-reload")
@@ -269,7 +272,11 @@ class Host(unittest.TestCase):
             container.wait_ready(20)
         print(f"{unit}: {len(lines)} forbidden actions tried")
         self.assertGreaterEqual(len(lines), 40)
-        self.assertEqual([line for line in lines if "result=refused" not in line and "result=killed" not in line], [])
+        possible = [line for line in lines if "result=refused" not in line and "result=killed" not in line]
+        # That this is noticed shows that the probe would notice it elsewhere, too.
+        holder = [line for line in possible if "name=hold_identity_page result=POSSIBLE" in line]
+        self.assertEqual(len(holder), unit in ("identity", "supervisor"), "who holds the keys of the live sessions")
+        self.assertEqual([line for line in possible if line not in holder], [])
 
     @staticmethod
     def probe_lines(unit, begun):
