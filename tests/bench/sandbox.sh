@@ -1,5 +1,5 @@
 #!/bin/bash
-# sandbox.sh [--starts N] [--table]: what each line of confinement in units/parts/hardening.inc costs at the start of a
+# sandbox.sh [--starts N]: what each line of confinement in units/parts/hardening.inc costs at the start of a
 # unit: alone, and all together. Needs root (a container).
 set -eu
 here=$(dirname "$(readlink -f "$0")")

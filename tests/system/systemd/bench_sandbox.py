@@ -9,7 +9,8 @@ import re
 from container import Container, now
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../units/parts/hardening.inc")
-SERVICE = "[Service]\nType=exec\nUser=wavry-transport\nExecStart=/bin/sleep infinity\nKillSignal=SIGKILL\n"
+SERVICE = ("[Unit]\nStartLimitIntervalSec=0\n"
+           "[Service]\nType=exec\nUser=wavry-transport\nExecStart=/bin/sleep infinity\nKillSignal=SIGKILL\n")
 
 
 def groups():
