@@ -87,7 +87,7 @@ run() {
     mapfile -t arguments < <(folder "$tree" tree ,readonly=on; folder "$added" added ,readonly=on
         folder "$out/tree" kernel ,readonly=on; folder "$share" share)
     # Not by KVM: where this runs inside a machine that is virtual itself, guests may hang in it without a word.
-    timeout "${VM_SECONDS:-240}" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 \
+    timeout "${VM_SECONDS:-330}" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 \
         -nographic -no-reboot -nodefaults -serial "file:$share/console.txt" -kernel "$out/vmlinuz" -initrd "$out/initrd.gz" \
         -append "console=ttyS0 panic=-1 quiet mitigations=off systemd.show_status=false" "${arguments[@]}" \
         </dev/null >"$share/qemu.txt" 2>&1 || true
