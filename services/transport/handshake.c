@@ -41,15 +41,24 @@ static void ask(struct wv_transport *t, const struct wv_address *from,
         rift_responder_refuse(t->responder, question->token);
 }
 
-void handshake_receive(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram,
+static uint64_t count_junk(const struct wv_transport *t)
+{
+    struct rift_responder_stats s;
+    rift_responder_get_stats(t->responder, &s);
+    return s.unkeyed + s.malformed + s.dropped;
+}
+
+bool handshake_receive(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram,
                        size_t len, uint64_t now)
 {
     struct rift_responder_question question;
     if (t->draining || t->handing_over)
-        return;
+        return false;
+    uint64_t junk = count_junk(t);
     if (rift_responder_receive(t->responder, from->bytes, datagram, len, session_new_id(t), now, &question) ==
         0)
         ask(t, from, &question, now);
+    return count_junk(t) == junk;
 }
 
 void handshake_send(struct wv_transport *t, uint64_t now)

@@ -133,6 +133,8 @@ struct wv_transport {
     struct session *controller; /* NULL: nobody */
     uint32_t controller_number; /* of identity's word; that session may not be here (any more) */
     uint64_t next_tick, last_tick;
+    uint64_t count_at; /* when to count junk that came and changed nothing else; NEVER: none came */
+    bool stirred;      /* by one of the datagrams of this wake-up */
     uint64_t bytes_at_tick;
     size_t page_used;
     struct wv_session_vault *vault;    /* NULL: sessions end with this process */
@@ -218,7 +220,8 @@ void keep_write_all(struct wv_transport *t, uint64_t now);
 
 /* ---- handshake.c ---- */
 int handshake_init(struct wv_transport *t);
-void handshake_receive(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram,
+/* Returns whether it changed anything or may be answered. */
+bool handshake_receive(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram,
                        size_t len, uint64_t now);
 void handshake_send(struct wv_transport *t, uint64_t now);
 void handshake_count(struct wv_transport *t);

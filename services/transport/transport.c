@@ -16,6 +16,7 @@
 
 #define FLOOR_NS    (20 * WV_NS_PER_US) /* no wake-up sooner: two packets of the fastest pacer */
 #define SLACK_NS    (20 * WV_NS_PER_US) /* of the timer; the pacer is content with 100 us */
+#define COUNT_NS    (20 * WV_NS_PER_MS) /* junk shows in the metrics so late at most */
 #define KEEP_ROUNDS 4                   /* states written in one turn of a session */
 
 const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES] = {
@@ -33,21 +34,26 @@ const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES] = {
     {"capture", &wavry__bus__cursor_shape__descriptor, WV_PHASE_ANY, 200, 70000, on_cursor_shape},
 };
 
+static void arm_timer(struct wv_transport *t, uint64_t now);
+
 /* ---- datagrams in ---- */
 
-static void receive_data(struct wv_transport *t, const struct wv_address *from, enum rift_ecn ecn,
+/* Returns whether it changed anything. */
+static bool receive_data(struct wv_transport *t, const struct wv_address *from, enum rift_ecn ecn,
                          const uint8_t *datagram, size_t len, uint64_t now)
 {
     uint32_t id;
     if (rift_datagram_receiver(datagram, len, &id) < 0) {
         wv_metric_add(t->metrics, WV_T_DROPPED_MALFORMED, 1);
-        return;
+        return false;
     }
     struct session *s = session_find(t, id);
-    if (!s)
+    if (!s) {
         wv_metric_add(t->metrics, WV_T_DROPPED_UNKNOWN, 1);
-    else /* what it drops it counts */
-        (void)rift_session_receive_from(s->rift, from->bytes, ecn, datagram, len, now);
+        return false;
+    }
+    /* What it drops it counts. */
+    return rift_session_receive_from(s->rift, from->bytes, ecn, datagram, len, now) == 0;
 }
 
 static void on_datagram(void *userdata, const struct wv_address *from, enum rift_ecn ecn,
@@ -56,11 +62,11 @@ static void on_datagram(void *userdata, const struct wv_address *from, enum rift
     struct wv_transport *t = userdata;
     switch (rift_datagram_kind(datagram, len)) {
     case RIFT_DATAGRAM_DATA:
-        receive_data(t, from, ecn, datagram, len, now);
+        t->stirred |= receive_data(t, from, ecn, datagram, len, now);
         return;
     case RIFT_DATAGRAM_INIT:
     case RIFT_DATAGRAM_FINISH:
-        handshake_receive(t, from, datagram, len, now);
+        t->stirred |= handshake_receive(t, from, datagram, len, now);
         return;
     default:
         wv_metric_add(t->metrics, WV_T_DROPPED_MALFORMED, 1);
@@ -70,13 +76,19 @@ static void on_datagram(void *userdata, const struct wv_address *from, enum rift
 static int on_udp(void *userdata, uint32_t events, uint64_t now)
 {
     struct wv_transport *t = userdata;
+    t->stirred = events != EPOLLIN;
     /* What is left over wakes the loop again: the socket is watched by level. */
     int r = wv_udp_receive(t->udp, on_datagram, t, now);
     if (r < 0) {
         wv_error("the UDP socket is of no use", "error=\"%s\"", strerror(-r));
         return r;
     }
-    transport_pump(t, now);
+    if (t->stirred)
+        transport_pump(t, now);
+    else if (t->count_at == NEVER) { /* a flood of junk must not buy a turn of everything per wake-up */
+        t->count_at = now + COUNT_NS;
+        arm_timer(t, now);
+    }
     return 0;
 }
 
@@ -194,6 +206,7 @@ static void arm_timer(struct wv_transport *t, uint64_t now)
 {
     uint64_t at = WV_MIN(t->next_tick, media_timeout(t));
     at = WV_MIN(at, t->keep_at);
+    at = WV_MIN(at, t->count_at);
     at = WV_MIN(at, identity_timeout(t));
     at = WV_MIN(at, inner_timeout(t));
     at = WV_MIN(at, wv_relay_timeout(t->relay));
@@ -264,6 +277,7 @@ void transport_pump(struct wv_transport *t, uint64_t now)
     all_events(t, now); /* sending is where a session notices that its client is gone */
     sessions_reap(t, now);
     count_all(t);
+    t->count_at = NEVER;
     if (now >= t->next_tick)
         tick(t, now);
     identity_pump(t, now);
@@ -324,7 +338,7 @@ int wv_transport_new(struct wv_transport **ret, const struct wv_transport_setup 
     t->setup = *setup;
     t->setup.max_sessions = WV_MIN(setup->max_sessions, (uint32_t)WV_TRANSPORT_MAX_SESSIONS);
     t->metrics = setup->metrics;
-    t->next_tick = t->keep_at = NEVER;
+    t->next_tick = t->keep_at = t->count_at = NEVER;
     t->media.notice = "";
     rate_init(t);
     snprintf(t->host_name, sizeof t->host_name, "%s", setup->host_name);

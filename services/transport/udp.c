@@ -17,8 +17,9 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define RX_BATCH      16 /* messages of one system call */
-#define RX_MOST       256 /* datagrams of one wake-up, about, before other sources of the loop have their turn */
+#define RX_BATCH 16 /* messages of one system call */
+/* Datagrams of one wake-up, about: then what is due has its turn, or junk would hold it up. */
+#define RX_MOST       64
 #define RX_LONGEST    1536  /* more than any datagram of RIFT: longer ones are thrown away unread */
 #define RX_BYTES      65536 /* what the kernel joins at most; touched only as far as something came */
 #define TX_SLOTS      64
@@ -65,15 +66,24 @@ struct wv_udp {
     } tx_control[TX_SLOTS];
 };
 
+/* Only ever larger: what the supervisor forced past the system's limit stays. */
+static void enlarge(int fd, int option)
+{
+    int size = SOCKET_BUFFER, is = 0;
+    socklen_t len = sizeof is;
+    if (getsockopt(fd, SOL_SOCKET, option, &is, &len) < 0 || is < 2 * size) /* the kernel shows twice of it */
+        (void)setsockopt(fd, SOL_SOCKET, option, &size, sizeof size);
+}
+
 /* All of these are wishes: the kernel bounds the buffers, and what it has not it refuses. A dual-stack socket
  * takes the options of both families. */
 static void set_options(struct wv_udp *u)
 {
-    int size = SOCKET_BUFFER, on = 1, v4_probe = IP_PMTUDISC_PROBE, v6_probe = IPV6_PMTUDISC_PROBE;
+    int on = 1, v4_probe = IP_PMTUDISC_PROBE, v6_probe = IPV6_PMTUDISC_PROBE;
     int segment = 0;
     socklen_t segment_len = sizeof segment;
-    (void)setsockopt(u->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    (void)setsockopt(u->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    enlarge(u->fd, SO_SNDBUF);
+    enlarge(u->fd, SO_RCVBUF);
     (void)setsockopt(u->fd, SOL_UDP, UDP_GRO, &on, sizeof on);
     u->segments = getsockopt(u->fd, SOL_UDP, UDP_SEGMENT, &segment, &segment_len) == 0;
     /* Never fragmented, never refused for what an ICMP message claims: the session probes by itself. */

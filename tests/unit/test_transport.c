@@ -600,7 +600,10 @@ START_TEST(trains_are_taken_apart)
     }
     static uint8_t huge[3000];
     ck_assert_int_eq(sendto(out, huge, sizeof huge, 0, (struct sockaddr *)&name, sizeof name), sizeof huge);
-    ck_assert_int_eq(wv_udp_receive(u, note_datagram, from.bytes, 1), 0);
+    int r;
+    while ((r = wv_udp_receive(u, note_datagram, from.bytes, 1)) == WV_UDP_MORE)
+        ; /* apart, they are more than one turn takes */
+    ck_assert_int_eq(r, 0);
     ck_assert_uint_eq(n_took, n);
     for (size_t i = 0, k = 0; i < WV_ARRAY_SIZE(trains); i++)
         for (size_t j = 0; j < trains[i].n; j++, k++) {
