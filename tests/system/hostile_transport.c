@@ -1,8 +1,9 @@
 /* What a transport process does that somebody else has taken over, linked around the true one: it writes down
  * everything that reaches it (bus messages in and out, access units, outer keys) and forges what it can:
  * repeated, renumbered, damaged and exchanged input events, damaged and repeated access units, messages to
- * identity in others' names, and picture and input for clients that identity turned away. Never installed;
- * test_hostile_transport.py says what must come of it. The linker's --wrap puts these functions in the way.
+ * identity in others' names, and serves as controllers clients that identity turned away or gave fewer
+ * grants. Never installed; test_hostile_transport.py says what must come of it. The linker's --wrap puts
+ * these functions in the way.
  */
 #include "lib/base/util.h"
 #include "lib/ipc/bus_internal.h"
@@ -69,6 +70,13 @@ int __wrap_wv_stage_main(const struct wv_stage_definition *definition, int argc,
 
 /* ---- what reaches it ---- */
 
+static bool is(const void *name, size_t len, const char *wanted)
+{
+    return len == strlen(wanted) && memcmp(name, wanted, len) == 0;
+}
+
+static uint32_t newest; /* session: it controls, whatever identity says */
+
 /* Whom identity turns away is let in all the same, under a number that identity never gave. */
 static bool welcome(const void *data, size_t len, uint8_t *ret, size_t capacity, size_t *ret_len)
 {
@@ -82,25 +90,42 @@ static bool welcome(const void *data, size_t len, uint8_t *ret, size_t capacity,
         if (lied)
             *ret_len = wavry__bus__handshake_done__pack(m, ret);
     }
-    if (m)
+    if (m) {
+        newest = m->session;
         wavry__bus__handshake_done__free_unpacked(m, NULL);
+    }
     return lied;
+}
+
+static size_t crown(uint8_t *ret)
+{
+    Wavry__Bus__ControllerIs m = WAVRY__BUS__CONTROLLER_IS__INIT;
+    m.session = newest;
+    return wavry__bus__controller_is__pack(&m, ret);
 }
 
 int __wrap_bus_dispatch(struct bus_dispatcher *d, const char *sender, size_t n_parts, const void *name,
                         size_t name_len, const void *data, size_t len, uint64_t now)
 {
-    static const char done[] = "wavry.bus.HandshakeDone", end[] = "wavry.bus.SessionEnd";
+    static const char controller[] = "wavry.bus.ControllerIs";
     uint8_t lie[4096];
     char what[160];
     snprintf(what, sizeof what, "in %s %.*s", sender, (int)WV_MIN(name_len, (size_t)100), (const char *)name);
     note(what, data, len);
-    if (name_len == sizeof end - 1 && memcmp(name, end, name_len) == 0)
+    if (is(name, name_len, "wavry.bus.SessionEnd"))
         return 0; /* it ends whom it likes */
-    if (name_len == sizeof done - 1 && memcmp(name, done, name_len) == 0 &&
-        welcome(data, len, lie, sizeof lie, &len))
+    if (is(name, name_len, controller) && newest) {
+        len = crown(lie);
         data = lie;
-    return __real_bus_dispatch(d, sender, n_parts, name, name_len, data, len, now);
+    }
+    if (!is(name, name_len, "wavry.bus.HandshakeDone"))
+        return __real_bus_dispatch(d, sender, n_parts, name, name_len, data, len, now);
+    if (welcome(data, len, lie, sizeof lie, &len))
+        data = lie;
+    int r = __real_bus_dispatch(d, sender, n_parts, name, name_len, data, len, now);
+    if (r == 0)
+        r = __real_bus_dispatch(d, sender, n_parts, controller, strlen(controller), lie, crown(lie), now);
+    return r;
 }
 
 int __wrap_rift_session_new(struct rift_session **ret, const struct rift_session_config *config, uint64_t now)
