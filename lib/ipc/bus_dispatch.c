@@ -176,5 +176,6 @@ int bus_dispatch(struct bus_dispatcher *d, const char *sender, size_t n_parts, c
         return 0;
     }
     int r = rule->handle(d->userdata, message, now);
+    explicit_bzero(d->arena.memory, d->arena.used); /* a key does not stay behind its message */
     return r < 0 ? r : 0;
 }

@@ -150,7 +150,7 @@ static int receive_response(struct rift_initiator *h, const struct rift_handshak
 
 static int receive_cookie(struct rift_initiator *h, const struct rift_handshake_datagram *d, uint64_t now)
 {
-    if (memcmp(h->cookie, d->cookie, sizeof h->cookie) == 0)
+    if (sodium_memcmp(h->cookie, d->cookie, sizeof h->cookie) == 0)
         return RIFT_HANDSHAKE_PENDING;
     memcpy(h->cookie, d->cookie, sizeof h->cookie);
     if (h->prompt_repeats < PROMPT_REPEATS) {

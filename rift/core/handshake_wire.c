@@ -79,7 +79,7 @@ bool rift_handshake_is_keyed(const uint8_t *datagram, size_t len, const uint8_t 
     size_t message_len = wv_read_u16(&r);
     const uint8_t *claimed = wv_read_span(&r, RIFT_INIT_MAC_BYTES);
     const uint8_t *message = wv_read_span(&r, message_len);
-    if (r.failed || message_len > RIFT_HANDSHAKE_MESSAGE_MAX)
+    if (r.failed || message_len > RIFT_MESSAGE_1_MAX)
         return false;
     make_mac(datagram, message, message_len, key, mac);
     return sodium_memcmp(mac, claimed, sizeof mac) == 0;
@@ -90,7 +90,7 @@ static int parse_init(struct wv_reader *r, struct rift_handshake_datagram *d)
     const uint8_t *cookie = wv_read_span(r, RIFT_COOKIE_BYTES);
     size_t message_len = wv_read_u16(r);
     wv_read_span(r, RIFT_INIT_MAC_BYTES); /* rift_handshake_is_keyed() */
-    if (message_len < RIFT_MESSAGE_1_BYTES || message_len > RIFT_HANDSHAKE_MESSAGE_MAX)
+    if (message_len < RIFT_MESSAGE_1_BYTES || message_len > RIFT_MESSAGE_1_MAX)
         return -EBADMSG;
     d->message = wv_read_span(r, message_len);
     d->message_len = message_len;

@@ -17,6 +17,8 @@
 
 /* The smallest Noise messages: those without a payload. */
 #define RIFT_MESSAGE_1_BYTES 32
+/* Of the first, whose MAC anybody may have a host compute: one block of the hash behind that of its key. */
+#define RIFT_MESSAGE_1_MAX   96
 #define RIFT_MESSAGE_2_BYTES 96
 #define RIFT_MESSAGE_3_BYTES 64
 

@@ -3,6 +3,7 @@
 #include "lib/base/util.h"
 #include "rift/crypto/derive.h"
 
+#include <sodium.h>
 #include <string.h>
 
 #define NEW_PAUSE_NS    (50 * WV_NS_PER_MS)
@@ -35,7 +36,7 @@ void rift_path_init(struct rift_path *p, const uint8_t address[RIFT_ADDRESS_BYTE
 {
     *p = (struct rift_path){.known = !same(address, zero), .heard_ns = now};
     copy(p->current, address);
-    if (memcmp(secret, zero, RIFT_KEY_BYTES) == 0)
+    if (sodium_is_zero(secret, RIFT_KEY_BYTES))
         rift_derive_secret(p->secret);
     else
         memcpy(p->secret, secret, RIFT_KEY_BYTES);
@@ -140,13 +141,13 @@ int rift_path_on_response(struct rift_path *p, const uint8_t token[RIFT_PATH_TOK
 {
     if (p->state == RIFT_PATH_STEADY)
         return 0;
-    if (memcmp(token, p->to_old.token, RIFT_PATH_TOKEN_BYTES) == 0) {
+    if (sodium_memcmp(token, p->to_old.token, RIFT_PATH_TOKEN_BYTES) == 0) {
         p->old_answered = true;
         p->old_counter = counter;
         return same(address, p->state == RIFT_PATH_TRYING ? p->current : p->other) ? old_lives(p, now) : 0;
     }
     if (p->state == RIFT_PATH_TRYING && same(address, p->other) &&
-        memcmp(token, p->to_new.token, RIFT_PATH_TOKEN_BYTES) == 0) {
+        sodium_memcmp(token, p->to_new.token, RIFT_PATH_TOKEN_BYTES) == 0) {
         p->proven = true;
         return rift_path_tick(p, now);
     }

@@ -1,5 +1,7 @@
-/* A message from a taken-over peer: number of parts, name and bytes are the input's. First byte: parts;
- * second: length of the name; the name; the packed message. */
+/* Any message of any bus from a taken-over peer: number of parts, name and bytes are the input's. First byte:
+ * parts and phase; second: length of the name; the name; the packed message. Whatever is let through can be
+ * read to the end of every field, and is no larger than its rule allows. The stages' own tables and handlers
+ * have targets of their own (fuzz_bus_STAGE, fuzz_identity_messages). */
 #include "lib/base/util.h"
 #include "lib/ipc/bus_internal.h"
 #include "proto/bus_identity.pb-c.h"
@@ -7,72 +9,97 @@
 #include "proto/bus_keys.pb-c.h"
 #include "proto/bus_media.pb-c.h"
 
-static size_t weight;
-
-static void touch(ProtobufCBinaryData bytes)
-{
-    for (size_t i = 0; i < bytes.len; i++)
-        weight += bytes.data[i];
-}
-
-static int touch_batch(void *userdata, const ProtobufCMessage *message, uint64_t now)
-{
-    const Wavry__Bus__InputBatch *b = (const Wavry__Bus__InputBatch *)message;
-    touch(b->events);
-    for (size_t i = 0; i < b->n_came_us; i++)
-        weight += b->came_us[i];
-    return 0;
-}
-
-static int touch_shape(void *userdata, const ProtobufCMessage *message, uint64_t now)
-{
-    const Wavry__Bus__CursorShape *s = (const Wavry__Bus__CursorShape *)message;
-    touch(s->nonce);
-    touch(s->sealed);
-    return 0;
-}
-
-static int touch_done(void *userdata, const ProtobufCMessage *message, uint64_t now)
-{
-    const Wavry__Bus__HandshakeDone *d = (const Wavry__Bus__HandshakeDone *)message;
-    for (const char *c = d->name; *c; c++)
-        weight += (size_t)*c;
-    weight += d->peer_key.len;
-    return 0;
-}
-
-static int touch_inner(void *userdata, const ProtobufCMessage *message, uint64_t now)
-{
-    touch(((const Wavry__Bus__InnerMessage *)message)->sealed);
-    return 0;
-}
-
-static int touch_alive(void *userdata, const ProtobufCMessage *message, uint64_t now)
-{
-    const Wavry__Bus__SessionsAlive *a = (const Wavry__Bus__SessionsAlive *)message;
-    for (size_t i = 0; i < a->n_peer_key; i++)
-        touch(a->peer_key[i]);
-    for (size_t i = 0; i < a->n_session; i++)
-        weight += a->session[i];
-    return 0;
-}
-
-static int touch_key(void *userdata, const ProtobufCMessage *message, uint64_t now)
-{
-    touch(((const Wavry__Bus__MediaKey *)message)->key);
-    return 0;
-}
-
-static const struct wv_bus_rule rules[] = {
-    {"peer", &wavry__bus__input_batch__descriptor, WV_PHASE_ANY, 1000000, 8192, touch_batch},
-    {"peer", &wavry__bus__cursor_shape__descriptor, WV_PHASE_ANY, 1000000, 300000, touch_shape},
-    {"peer", &wavry__bus__handshake_done__descriptor, WV_PHASE_RUN, 1000000, 4096, touch_done},
-    {"peer", &wavry__bus__inner_message__descriptor, WV_PHASE_ANY, 1000000, 4096, touch_inner},
-    {"peer", &wavry__bus__sessions_alive__descriptor, WV_PHASE_ANY, 1000000, 4096, touch_alive},
-    {"peer", &wavry__bus__media_key__descriptor, WV_PHASE_ANY, 1000000, 128, touch_key},
-};
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static volatile size_t weight;
+
+static void touch(const void *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        weight += ((const uint8_t *)bytes)[i];
+}
+
+static void touch_one(const ProtobufCFieldDescriptor *field, const void *value)
+{
+    if (field->type == PROTOBUF_C_TYPE_STRING) {
+        const char *text = *(const char *const *)value;
+        touch(text, strlen(text));
+    } else if (field->type == PROTOBUF_C_TYPE_BYTES) {
+        const ProtobufCBinaryData *bytes = value;
+        touch(bytes->data, bytes->len);
+    } else {
+        touch(value, 1);
+    }
+}
+
+static size_t size_of(const ProtobufCFieldDescriptor *field)
+{
+    switch (field->type) {
+    case PROTOBUF_C_TYPE_STRING:
+        return sizeof(char *);
+    case PROTOBUF_C_TYPE_BYTES:
+        return sizeof(ProtobufCBinaryData);
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_SINT64:
+        return 8;
+    default:
+        return 4;
+    }
+}
+
+static int read_all(void *userdata, const ProtobufCMessage *message, uint64_t now)
+{
+    const ProtobufCMessageDescriptor *type = message->descriptor;
+    for (unsigned i = 0; i < type->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &type->fields[i];
+        const char *member = (const char *)message + field->offset;
+        if (field->label != PROTOBUF_C_LABEL_REPEATED) {
+            touch_one(field, member);
+            continue;
+        }
+        size_t n;
+        memcpy(&n, (const char *)message + field->quantifier_offset, sizeof n);
+        for (size_t k = 0; k < n; k++)
+            touch_one(field, *(const char *const *)member + k * size_of(field));
+    }
+    return 0;
+}
+
+#define ANY(NAME, BYTES)                                                                                     \
+    {                                                                                                        \
+        "peer", &wavry__bus__##NAME##__descriptor, WV_PHASE_ANY, 1000000, BYTES, read_all                    \
+    }
+static const struct wv_bus_rule rules[] = {
+    ANY(handshake_question, 4096),
+    ANY(handshake_answer, 2048),
+    {"peer", &wavry__bus__handshake_done__descriptor, WV_PHASE_RUN, 1000000, 2048, read_all},
+    ANY(handshake_refused, 512),
+    ANY(first_key_question, 16),
+    ANY(first_key, 64),
+    ANY(inner_message, 4096),
+    ANY(sessions_alive, 4096),
+    ANY(controller_is, 16),
+    ANY(key_revoked, 64),
+    ANY(session_end, 512),
+    ANY(input_batch, 32768),
+    ANY(input_done, 64),
+    ANY(input_release, 64),
+    ANY(media_key_question, 16),
+    ANY(media_key, 64),
+    ANY(cursor_key_question, 16),
+    ANY(cursor_key, 64),
+    ANY(controller_question, 16),
+    ANY(controller, 64),
+    ANY(encoder_target, 64),
+    ANY(keyframe_request, 64),
+    ANY(capture_target, 64),
+    ANY(cursor_moved, 64),
+    ANY(cursor_shape, 70000),
+    ANY(cursor_shape_request, 16),
+};
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static struct bus_dispatcher *d;
@@ -81,7 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         abort();
     if (len < 2)
         return 0;
-    bus_dispatcher_set_phase(d, WV_PHASE_RUN);
+    bus_dispatcher_set_phase(d, data[0] & 128 ? WV_PHASE_START : WV_PHASE_RUN);
     size_t parts = data[0] % 4, name_len = WV_MIN((size_t)data[1], len - 2);
     const uint8_t *name = data + 2, *message = name + name_len;
     now += WV_NS_PER_MS;
