@@ -152,7 +152,7 @@ void wv_client_flush(struct wv_client *c)
 static void want_keyframe(struct wv_client *c, uint64_t now)
 {
     if (c->keyframe_wanted)
-        return; /* the session repeats the request by itself */
+        return; /* the session repeats the request by itself until a keyframe has come */
     c->keyframe_wanted = true;
     rift_session_request_keyframe(c->session, now);
 }
@@ -258,6 +258,9 @@ void client_on_frame(struct wv_client *c, const struct rift_event *event)
                                    .first_packet_ns = event->frame.first_packet_ns,
                                    .last_packet_ns = event->frame.last_packet_ns};
     c->frames_received++;
+    /* The session asks no more. Should this one not open or not decode, it must be asked again. */
+    if (frame.meta.keyframe)
+        c->keyframe_wanted = false;
     if (wv_frames_put(c->frames, &frame, now) != 0) {
         c->frames_unkeyed++;
         lose_frame(c, now);

@@ -197,7 +197,7 @@ static uint64_t counter(struct bed *b, const char *name)
 {
     const struct wv_metric_value *v = wv_metrics_find(bed_metrics(b), name);
     if (!v) {
-        fprintf(stderr, "there is no metric %s\n", name);
+        printf("there is no metric %s\n", name);
         exit(70);
     }
     return v->value;
@@ -337,7 +337,7 @@ int main(int argc, char **argv)
     bed_wait_viewer(&b);
     bed_run(&b, SETTLE_NS);
     if (!listen_for_id(&b, id)) {
-        fprintf(stderr, "the live session's id was not overheard: %s\n", strerror(errno));
+        printf("the live session's id was not overheard: %s\n", strerror(errno));
         bed_fini(&b);
         return 70;
     }

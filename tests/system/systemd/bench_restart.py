@@ -93,9 +93,10 @@ def report(result, events, others, json_path):
         print(f"{row['what']:9}{row['stage']:12}{row['count']:6}{row['p50_ms']:9.0f}{row['p95_ms']:9.0f}"
               f"{row['max_ms']:9.0f}   wanted p95 <= {row['limit_ms']:.0f}")
     lost = lost_after_recovery(result, events)
-    for _, fault in lost[:20]:
+    for at, fault in lost[:20]:
         print("lost: " + (f"{fault[0]:.2f} s after {fault[1]} {fault[2]}, which was over after {fault[3]:.2f} s" if fault
-                          else "before the first fault"))
+                          else "before the first fault")
+              + f"; the picture stood still for {freeze_ms(result, at, at + 1)[0]:.0f} ms meanwhile")
     zeros = {"sessions_dropped": result["connects"] - 1, "events_lost_after_recovery": len(lost), **others}
     summary = {**zeros, "presses": len(result["presses"]), "machine": busy()}
     print(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in summary.items()))
