@@ -12,6 +12,7 @@ struct app {
     uint8_t host_key[32];
     bool have_host_key;
     char known_hosts[4096];
+    unsigned known_line; /* that host_key is from; 0: from elsewhere */
 
     struct wv_loop *loop;
     struct wv_loop_source *second;
@@ -24,14 +25,19 @@ struct app {
     uint64_t started, deadline;
     enum wv_client_reason reason; /* why there is no session now, or was none */
     char reason_text[WV_CLIENT_TEXT_BYTES];
-    char host_name[128];
-    bool connected_once, key_was_explained;
+    char host_name[64];
+    bool connected_once;
+    bool controls, may_control, control_taken;
+    bool interrupted; /* the person wants to leave */
 };
 
 /* Prints a line for the person at the terminal. */
 void app_say(const char *text);
 
-/* trust_ui.c: loads the identity and the expected host key. Returns 0 or a sysexits code, said. */
+/* trust_ui.c: loads the identity and the key that the host must prove. Returns 0 or a sysexits code, said. */
 int app_load_trust(struct app *a);
-/* Decides about a host's key and says so. */
-bool app_check_host_key(struct app *a, const uint8_t key[32]);
+/* The alarm: what answers is not the known host. */
+void app_shout_key(const struct app *a);
+
+/* pair_ui.c: pairs with the host, and notes its key. Returns 0 or a sysexits code, said. */
+int app_pair(struct app *a);

@@ -25,16 +25,24 @@ const char *wv_client_stage_name(enum wv_client_stage stage)
 
 static int copy_options(struct wv_client *c, const struct wv_client_options *o)
 {
-    if (!o->host || !o->host[0] || !o->identity)
+    if (!o->host || !o->host[0] || !o->identity || (!o->host_key && !o->pair) ||
+        (o->pair && o->pair->secret_len > sizeof c->pair_secret))
         return -EINVAL;
     c->identity = *o->identity;
     rift_public_key_format(c->identity.public, c->own_key);
     if (o->host_key) {
-        memcpy(c->expected_key, o->host_key, sizeof c->expected_key);
-        c->have_expected_key = true;
+        memcpy(c->host_key, o->host_key, sizeof c->host_key);
+        c->have_host_key = true;
     }
-    c->view_only = o->view_only;
-    c->no_decode = o->no_decode;
+    if (o->pair) {
+        c->pairs = true;
+        c->pair_token = o->pair->token;
+        c->pair_secret_len = o->pair->secret_len;
+        memcpy(c->pair_secret, o->pair->secret, o->pair->secret_len);
+        wv_text_clean(o->pair->name, c->pair_name, sizeof c->pair_name);
+    }
+    c->view_only = o->view_only || c->pairs;
+    c->no_decode = o->no_decode || c->pairs;
     c->width = o->width;
     c->height = o->height;
     c->software = strdup(o->software ? o->software : "wavry-client " WAVRY_VERSION);
@@ -55,6 +63,8 @@ int wv_client_new(struct wv_client **ret_client, struct wv_loop *loop,
     c->userdata = userdata;
     c->state = WV_CLIENT_CONNECTING;
     int r = copy_options(c, options);
+    if (r == 0)
+        r = wv_frames_new(&c->frames);
     if (r == 0 && !c->no_decode)
         r = wv_decoder_gst_new(&c->decoder, options->decode_threads ? options->decode_threads : 1);
     if (r == 0)
@@ -76,6 +86,9 @@ struct wv_client *wv_client_free(struct wv_client *c)
     client_connection_stop(c);
     wv_link_free(c->link);
     wv_decoder_free(c->decoder);
+    wv_frames_free(c->frames);
+    client_wipe_secrets(c);
+    free(c->cursor);
     free(c->software);
     rift_identity_wipe(&c->identity);
     free(c);
@@ -157,30 +170,27 @@ static void record_since(struct wv_client *c, enum wv_client_stage stage, uint64
     wv_timing_record(&c->timing[stage], ns > 0 ? (uint64_t)ns / WV_NS_PER_US : 0);
 }
 
-static void record_arrival(struct wv_client *c, const struct rift_event *event)
+static void record_arrival(struct wv_client *c, const struct wv_frame *frame)
 {
     struct rift_session_stats stats;
     rift_session_get_stats(c->session, &stats);
-    record_since(c, WV_CLIENT_STAGE_REASSEMBLE, event->frame.first_packet_ns, event->frame.last_packet_ns);
+    record_since(c, WV_CLIENT_STAGE_REASSEMBLE, frame->first_packet_ns, frame->last_packet_ns);
     if (stats.rtt_ns)
-        record_since(c, WV_CLIENT_STAGE_NETWORK,
-                     local_ns(c, event->frame.meta.encoded_us, stats.clock_offset_ns),
-                     event->frame.last_packet_ns);
+        record_since(c, WV_CLIENT_STAGE_NETWORK, local_ns(c, frame->meta.encoded_us, stats.clock_offset_ns),
+                     frame->last_packet_ns);
 }
 
 /* Returns whether the access unit could be decoded. */
-static bool decode(struct wv_client *c, const struct rift_event *event)
+static bool decode(struct wv_client *c, const struct wv_frame *frame)
 {
     struct wv_decoded picture;
     uint64_t begin = wv_now_ns();
-    int r = wv_decoder_decode(c->decoder, event->frame.data, event->frame.len, event->frame.meta.keyframe,
-                              &picture);
+    int r = wv_decoder_decode(c->decoder, frame->data, frame->len, frame->meta.keyframe, &picture);
     uint64_t end = wv_now_ns();
     if (r != 0) {
         c->decode_errors++;
         return false;
     }
-    c->keyframe_wanted = false;
     record_since(c, WV_CLIENT_STAGE_DECODE, begin, end);
     c->frames_decoded++;
     if (c->picture_new)
@@ -192,24 +202,67 @@ static bool decode(struct wv_client *c, const struct rift_event *event)
         .height = picture.height,
         .full_range = picture.full_range,
         .bt709 = picture.bt709,
-        .meta = event->frame.meta,
+        .meta = frame->meta,
         .decoded_ns = end,
     };
     c->picture_new = true;
     return true;
 }
 
-void client_on_frame(struct wv_client *c, const struct rift_event *event)
+/* A frame is missing: those that build on it would show rubbish. */
+static void lose_frame(struct wv_client *c, uint64_t now)
 {
-    c->frames_received++;
-    c->media_bytes += event->frame.len;
-    record_arrival(c, event);
-    bool decoded = !c->decoder || decode(c, event);
-    /* Last of all: the caller may call us, and so the session, which ends the life of the data. */
+    c->broken = true;
+    want_keyframe(c, now);
+}
+
+static void on_opened(struct wv_client *c, const struct wv_frame *frame)
+{
+    if (c->broken && !frame->meta.keyframe)
+        return;
+    c->broken = false;
+    c->media_bytes += frame->len;
+    record_arrival(c, frame);
+    bool decoded = !c->decoder || decode(c, frame);
+    if (decoded)
+        c->keyframe_wanted = false;
     if (c->call.access_unit)
-        c->call.access_unit(c->userdata, &event->frame.meta, event->frame.data, event->frame.len);
+        c->call.access_unit(c->userdata, &frame->meta, frame->data, frame->len);
     if (!decoded && c->state != WV_CLIENT_CLOSED)
         want_keyframe(c, wv_now_ns());
+}
+
+void client_take_frames(struct wv_client *c, uint64_t now)
+{
+    struct wv_frame frame;
+    int r;
+    while (!client_is_final(c) && (r = wv_frames_take(c->frames, now, &frame)) != WV_FRAMES_NONE) {
+        if (r == 0) {
+            on_opened(c, &frame);
+            continue;
+        }
+        if (r == WV_FRAMES_LOST)
+            c->frames_unkeyed++;
+        else
+            c->frames_forged++;
+        lose_frame(c, now);
+    }
+}
+
+void client_on_frame(struct wv_client *c, const struct rift_event *event)
+{
+    uint64_t now = wv_now_ns();
+    const struct wv_frame frame = {.meta = event->frame.meta,
+                                   .data = (uint8_t *)(uintptr_t)event->frame.data,
+                                   .len = event->frame.len,
+                                   .first_packet_ns = event->frame.first_packet_ns,
+                                   .last_packet_ns = event->frame.last_packet_ns};
+    c->frames_received++;
+    if (wv_frames_put(c->frames, &frame, now) != 0) {
+        c->frames_unkeyed++;
+        lose_frame(c, now);
+    }
+    client_take_frames(c, now);
 }
 
 void client_show_newest(struct wv_client *c)
@@ -260,6 +313,28 @@ void wv_client_request_keyframe(struct wv_client *c)
 
 /* ---- control ---- */
 
+void client_tell_hello(struct wv_client *c)
+{
+    if (!c->has_hello || !c->call.host_hello)
+        return;
+    const struct wv_control *m = &c->hello;
+    bool controls = c->has_standing ? c->standing.controls : m->hello.controls;
+    const char *standing = c->has_standing ? c->standing.notice : "";
+    char notice[sizeof m->hello.notice + sizeof c->standing.notice + 1];
+    snprintf(notice, sizeof notice, "%s%s%s", m->hello.notice, m->hello.notice[0] && standing[0] ? " " : "",
+             standing);
+    c->call.host_hello(c->userdata, m->hello.name, m->hello.width, m->hello.height, controls,
+                       m->hello.codec_known ? notice
+                                            : "The host sends a video format that this client can't decode.");
+}
+
+void client_on_cursor_image(struct wv_client *c, const struct wv_control *m)
+{
+    if (c->call.cursor_image)
+        c->call.cursor_image(c->userdata, m->cursor.shape_id, m->cursor.width, m->cursor.height,
+                             m->cursor.hot_x, m->cursor.hot_y, m->cursor.bgra);
+}
+
 void client_on_control(struct wv_client *c, const uint8_t *data, size_t len)
 {
     struct wv_control m;
@@ -267,14 +342,15 @@ void client_on_control(struct wv_client *c, const uint8_t *data, size_t len)
         c->control_errors++;
         return;
     }
-    if (m.kind == WV_CONTROL_HOST_HELLO && c->call.host_hello)
-        c->call.host_hello(c->userdata, m.hello.name, m.hello.width, m.hello.height, m.hello.controls,
-                           m.hello.codec_known
-                               ? m.hello.notice
-                               : "The host sends a video format that this client can't decode.");
-    else if (m.kind == WV_CONTROL_CURSOR_IMAGE && c->call.cursor_image)
-        c->call.cursor_image(c->userdata, m.cursor.shape_id, m.cursor.width, m.cursor.height, m.cursor.hot_x,
-                             m.cursor.hot_y, m.cursor.bgra);
+    if (m.kind == WV_CONTROL_HOST_HELLO) {
+        c->hello = m;
+        c->has_hello = true;
+        client_tell_hello(c);
+    } else if (m.kind == WV_CONTROL_SEALED_CURSOR) {
+        client_on_sealed_cursor(c, &m);
+    } else if (m.kind == WV_CONTROL_INNER) {
+        client_on_inner(c, m.inner.data, m.inner.len, wv_now_ns());
+    }
     wv_control_fini(&m);
 }
 
@@ -310,10 +386,30 @@ static void send_report(struct wv_client *c, uint64_t frames_lost, uint64_t now)
         rift_session_send_control(c->session, buffer, (size_t)len, now); /* full: the next one says it */
 }
 
+/* What repairs brought in all sessions so far. Looked at once a second at least: what a session got after the
+ * last look before its end is not in it. */
+static struct client_repairs sum_repairs(struct wv_client *c)
+{
+    struct rift_session_stats v = {0};
+    if (c->session)
+        rift_session_get_stats(c->session, &v);
+    if (!c->session || c->session_id != c->repairs_session) {
+        c->repairs.received += c->repairs_seen.received;
+        c->repairs.fragments += c->repairs_seen.fragments;
+        c->repairs.frames += c->repairs_seen.frames;
+        c->repairs_session = c->session ? c->session_id : 0;
+    }
+    c->repairs_seen = (struct client_repairs){v.repairs_received, v.fragments_recovered, v.frames_repaired};
+    return (struct client_repairs){c->repairs.received + c->repairs_seen.received,
+                                   c->repairs.fragments + c->repairs_seen.fragments,
+                                   c->repairs.frames + c->repairs_seen.frames};
+}
+
 void client_second(struct wv_client *c, uint64_t now)
 {
     struct rift_session_stats sum;
     client_sum_session(c, &sum);
+    (void)sum_repairs(c);
     if (c->session && c->announced)
         send_report(c, sum.frames_lost, now);
     double seconds = (double)(now - c->second_started) / (double)WV_NS_PER_S;
@@ -342,6 +438,7 @@ const char *wv_client_address(const struct wv_client *c)
 void wv_client_get_stats(struct wv_client *c, struct wv_client_stats *ret_stats)
 {
     struct rift_session_stats sum;
+    struct client_repairs repairs = sum_repairs(c);
     client_sum_session(c, &sum);
     *ret_stats = (struct wv_client_stats){
         .state = c->state,
@@ -352,7 +449,12 @@ void wv_client_get_stats(struct wv_client *c, struct wv_client_stats *ret_stats)
         .frames_skipped = c->frames_skipped,
         .decode_errors = c->decode_errors,
         .control_errors = c->control_errors,
+        .frames_forged = c->frames_forged,
+        .frames_unkeyed = c->frames_unkeyed,
         .frames_lost = sum.frames_lost,
+        .repairs_received = repairs.received,
+        .fragments_repaired = repairs.fragments,
+        .frames_repaired = repairs.frames,
         .connected_ns = c->connected_ns + (c->connected_since ? wv_now_ns() - c->connected_since : 0),
         .bytes_received = sum.bytes_received,
         .media_bytes = c->media_bytes,

@@ -73,6 +73,17 @@ static int take_hello(const Wavry__Rift__HostHello *m, struct wv_control *ret)
     return 0;
 }
 
+static int take_sealed_cursor(const Wavry__Rift__SealedCursor *m, struct wv_control *ret)
+{
+    if (m->kid == 0 || m->nonce.len != 24 || m->sealed.len < 16)
+        return -EBADMSG;
+    *ret = (struct wv_control){
+        .kind = WV_CONTROL_SEALED_CURSOR,
+        .sealed = {m->kid, m->nonce.data, m->sealed.data, m->sealed.len},
+    };
+    return 0;
+}
+
 int wv_control_parse(const uint8_t *data, size_t len, struct wv_control *ret)
 {
     Wavry__Rift__ControlMessage *m = wavry__rift__control_message__unpack(NULL, len, data);
@@ -83,16 +94,32 @@ int wv_control_parse(const uint8_t *data, size_t len, struct wv_control *ret)
     case WAVRY__RIFT__CONTROL_MESSAGE__KIND_HOST_HELLO:
         r = take_hello(m->host_hello, ret);
         break;
-    case WAVRY__RIFT__CONTROL_MESSAGE__KIND_CURSOR_IMAGE:
-        r = take_cursor(m->cursor_image, ret);
+    case WAVRY__RIFT__CONTROL_MESSAGE__KIND_SEALED_CURSOR:
+        r = take_sealed_cursor(m->sealed_cursor, ret);
+        break;
+    case WAVRY__RIFT__CONTROL_MESSAGE__KIND_INNER:
+        *ret = (struct wv_control){.kind = WV_CONTROL_INNER, .inner = {m->inner.data, m->inner.len}};
         break;
     default:
         *ret = (struct wv_control){.kind = WV_CONTROL_OTHER};
     }
-    if (r == 0 && ret->kind == WV_CONTROL_CURSOR_IMAGE)
+    if (r == 0 && (ret->kind == WV_CONTROL_SEALED_CURSOR || ret->kind == WV_CONTROL_INNER))
         ret->storage = m;
     else
         wavry__rift__control_message__free_unpacked(m, NULL);
+    return r;
+}
+
+int wv_control_parse_cursor(const uint8_t *data, size_t len, struct wv_control *ret)
+{
+    Wavry__Rift__CursorImage *m = wavry__rift__cursor_image__unpack(NULL, len, data);
+    if (!m)
+        return -EBADMSG;
+    int r = take_cursor(m, ret);
+    if (r == 0)
+        ret->image = m;
+    else
+        wavry__rift__cursor_image__free_unpacked(m, NULL);
     return r;
 }
 
@@ -100,7 +127,9 @@ void wv_control_fini(struct wv_control *c)
 {
     if (c->storage)
         wavry__rift__control_message__free_unpacked(c->storage, NULL);
-    c->storage = NULL;
+    if (c->image)
+        wavry__rift__cursor_image__free_unpacked(c->image, NULL);
+    c->storage = c->image = NULL;
 }
 
 int wv_control_pack_report(const struct wv_control_report *report, uint8_t *buffer, size_t capacity)

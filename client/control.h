@@ -12,7 +12,9 @@
 
 enum wv_control_kind {
     WV_CONTROL_HOST_HELLO = 1,
-    WV_CONTROL_CURSOR_IMAGE,
+    WV_CONTROL_CURSOR_IMAGE, /* only inside a sealed one */
+    WV_CONTROL_SEALED_CURSOR,
+    WV_CONTROL_INNER,
     WV_CONTROL_OTHER, /* well-formed, but not for us (a newer version): ignore */
 };
 
@@ -30,13 +32,25 @@ struct wv_control {
             uint32_t shape_id, width, height, hot_x, hot_y;
             const uint8_t *bgra; /* width * height * 4 bytes, inside the storage of the message */
         } cursor;
+        struct {
+            uint32_t kid;
+            const uint8_t *nonce; /* 24 bytes */
+            const uint8_t *data;
+            size_t len; /* from 16 */
+        } sealed;
+        struct {
+            const uint8_t *data;
+            size_t len;
+        } inner;
     };
-    void *storage; /* of cursor.bgra */
+    void *storage, *image; /* that the pointers point into */
 };
 
 /* Reads one control message. Returns 0 with RET (to be given to wv_control_fini), -EBADMSG for malformed or
  * out-of-range content, -ENOMEM. */
 int wv_control_parse(const uint8_t *data, size_t len, struct wv_control *ret);
+/* The same for the opened content of a sealed cursor. */
+int wv_control_parse_cursor(const uint8_t *data, size_t len, struct wv_control *ret);
 void wv_control_fini(struct wv_control *c);
 
 struct wv_control_report {

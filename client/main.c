@@ -24,7 +24,8 @@ void app_say(const char *text)
 
 static void quit(struct app *a)
 {
-    wv_client_close(a->client);
+    if (a->client)
+        wv_client_close(a->client);
     wv_loop_quit(a->loop, 0);
 }
 
@@ -41,19 +42,15 @@ static void on_state(void *userdata, enum wv_client_state state, enum wv_client_
     char line[WV_CLIENT_TEXT_BYTES + 32];
     bool again = state == WV_CLIENT_LOST || state == WV_CLIENT_RECONNECTING || state == WV_CLIENT_CONNECTING;
     snprintf(line, sizeof line, "%s%s", text, again ? " Trying again." : "");
-    if (!(reason == WV_CLIENT_REASON_HOST_KEY && a->key_was_explained))
-        app_say(line);
+    app_say(line);
+    if (reason == WV_CLIENT_REASON_HOST_KEY)
+        app_shout_key(a);
     if (state == WV_CLIENT_CONNECTED)
         a->connected_once = true;
     if (a->window)
         wv_window_notice(a->window, state == WV_CLIENT_CONNECTED ? "" : line);
     if (state == WV_CLIENT_REFUSED)
         wv_loop_quit(a->loop, 0);
-}
-
-static bool on_host_key(void *userdata, const uint8_t key[32])
-{
-    return app_check_host_key(userdata, key);
 }
 
 static void on_access_unit(void *userdata, const struct rift_frame_meta *meta, const uint8_t *data,
@@ -88,20 +85,45 @@ static void on_cursor_image(void *userdata, uint32_t shape_id, uint32_t width, u
         wv_window_cursor_image(a->window, shape_id, width, height, hot_x, hot_y, bgra);
 }
 
+static void show_title(struct app *a)
+{
+    char title[512];
+    bool watching = !a->controls || wv_config_bool(a->options.config, "view_only");
+    snprintf(title, sizeof title, "%s%s - Wavry (Ctrl+Alt+Shift+Q quits%s)",
+             a->host_name[0] ? a->host_name : a->options.host, watching ? " [watching]" : "",
+             !a->controls && a->may_control ? ", Ctrl+Alt+Shift+C takes control" : "");
+    wv_window_title(a->window, title);
+}
+
 static void on_host_hello(void *userdata, const char *name, uint32_t width, uint32_t height, bool controls,
                           const char *notice)
 {
     struct app *a = userdata;
+    a->controls = controls;
+    snprintf(a->host_name, sizeof a->host_name, "%s", name);
     if (*notice)
         app_say(notice);
     if (!a->window)
         return;
-    bool watching = !controls || wv_config_bool(a->options.config, "view_only");
-    char title[512];
-    snprintf(title, sizeof title, "%s%s - Wavry (Ctrl+Alt+Shift+Q quits)", *name ? name : a->options.host,
-             watching ? " [watching]" : "");
-    wv_window_title(a->window, title);
+    show_title(a);
     wv_window_notice(a->window, notice);
+}
+
+static void on_standing(void *userdata, const struct wv_client_standing *standing)
+{
+    struct app *a = userdata;
+    bool view_only = wv_config_bool(a->options.config, "view_only");
+    bool lost = a->controls && !standing->controls;
+    a->may_control = standing->grants & WV_CLIENT_GRANT_INPUT && !view_only;
+    a->controls = standing->controls;
+    if (a->may_control && !a->controls && !a->control_taken &&
+        wv_config_bool(a->options.config, "take_control"))
+        wv_client_take_control(a->client, false);
+    else if (a->may_control && !a->controls && a->window)
+        app_say(lost ? "Another client controls now. Ctrl+Alt+Shift+C in the window takes control back."
+                     : "Watching only, for another client controls. Ctrl+Alt+Shift+C in the window takes "
+                       "control.");
+    a->control_taken = true; /* once: two clients that both insist would take it from each other for ever */
 }
 
 /* ---- what the person does ---- */
@@ -127,9 +149,22 @@ static void on_quit(void *userdata)
         quit(a);
 }
 
+static void on_control_key(void *userdata)
+{
+    struct app *a = userdata;
+    if (!a->client)
+        return;
+    if (wv_config_bool(a->options.config, "view_only"))
+        app_say("This client was started to watch only (--view-only).");
+    else if (wv_client_take_control(a->client, a->controls) == -EPERM)
+        app_say("The host has not granted input to this client.");
+}
+
 static int on_signal(void *userdata, int signal, uint64_t now)
 {
-    quit(userdata);
+    struct app *a = userdata;
+    a->interrupted = true;
+    quit(a);
     return 0;
 }
 
@@ -207,7 +242,8 @@ static int open_window(struct app *a)
                     : strcmp(renderer, "surface") == 0 ? WV_RENDERER_SURFACE
                                                        : WV_RENDERER_AUTO,
     };
-    const struct wv_window_callbacks callbacks = {.input = on_input, .flush = on_flush, .quit = on_quit};
+    const struct wv_window_callbacks callbacks = {
+        .input = on_input, .flush = on_flush, .quit = on_quit, .control = on_control_key};
     int r = wv_window_new(&a->window, a->loop, &options, &callbacks, a);
     if (r == 0)
         return 0;
@@ -241,7 +277,7 @@ static int open_client(struct app *a)
         .host = a->options.host,
         .port = a->options.port,
         .identity = &a->identity,
-        .host_key = a->have_host_key ? a->host_key : NULL,
+        .host_key = a->host_key,
         .view_only = wv_config_bool(a->options.config, "view_only"),
         .decode_threads = (unsigned)wv_config_int(a->options.config, "decode_threads"),
     };
@@ -253,12 +289,12 @@ static int open_client(struct app *a)
     }
     const struct wv_client_callbacks callbacks = {
         .state = on_state,
-        .host_key = on_host_key,
         .access_unit = on_access_unit,
         .picture = on_picture,
         .cursor = on_cursor,
         .cursor_image = on_cursor_image,
         .host_hello = on_host_hello,
+        .standing = on_standing,
     };
     int r = wv_client_new(&a->client, a->loop, &options, &callbacks, a);
     if (r == 0)
@@ -315,7 +351,7 @@ static int leave(struct app *a)
     return code;
 }
 
-static int run(struct app *a)
+static int start_loop(struct app *a)
 {
     if (wv_loop_new(&a->loop) < 0 || wv_loop_add_signal(a->loop, SIGINT, on_signal, a) < 0 ||
         wv_loop_add_signal(a->loop, SIGTERM, on_signal, a) < 0 ||
@@ -323,6 +359,11 @@ static int run(struct app *a)
         return EX_OSERR;
     signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
+    return 0;
+}
+
+static int run(struct app *a)
+{
     int r = open_recorder(a);
     if (r == 0)
         r = open_window(a);
@@ -341,6 +382,21 @@ static int run(struct app *a)
     return r < 0 ? EX_SOFTWARE : leave(a);
 }
 
+/* What the command line asks for. */
+static int act(struct app *a)
+{
+    if (a->options.action == WV_OPTIONS_PRINT_KEY) {
+        char key[RIFT_PUBLIC_KEY_TEXT_BYTES];
+        rift_public_key_format(a->identity.public, key);
+        puts(key);
+        return 0;
+    }
+    int r = start_loop(a);
+    if (r == 0 && (a->options.action == WV_OPTIONS_PAIR || a->options.have_url))
+        r = app_pair(a);
+    return r == 0 && a->options.action == WV_OPTIONS_RUN ? run(a) : r;
+}
+
 int main(int argc, char **argv)
 {
     static struct app app;
@@ -354,18 +410,14 @@ int main(int argc, char **argv)
         return EX_OSERR;
     }
     r = app_load_trust(&app);
-    if (r == 0 && app.options.action == WV_OPTIONS_PRINT_KEY) {
-        char key[RIFT_PUBLIC_KEY_TEXT_BYTES];
-        rift_public_key_format(app.identity.public, key);
-        puts(key);
-    } else if (r == 0) {
-        r = run(&app);
-    }
+    if (r == 0)
+        r = act(&app);
     wv_recorder_free(app.recorder);
     app.client = wv_client_free(app.client);
     wv_window_free(app.window);
     wv_loop_free(app.loop);
     rift_identity_wipe(&app.identity);
+    explicit_bzero(&app.options.url, sizeof app.options.url);
     wv_options_fini(&app.options);
     return r;
 }

@@ -34,6 +34,7 @@ void wv_numbers_overlay(const struct wv_client_stats *s, const char *renderer, c
     snprintf(ret, capacity,
              "%4ux%-4u %5.1f fps %6.2f Mbit/s %s\n"
              "rtt %6.2f ms   loss %5.2f %%\n"
+             "frames repaired %-6" PRIu64 " lost %" PRIu64 "\n"
              "latency      p50      p99 ms\n"
              "network  %7.2f  %7.2f\n"
              "decode   %7.2f  %7.2f\n"
@@ -41,11 +42,12 @@ void wv_numbers_overlay(const struct wv_client_stats *s, const char *renderer, c
              "total    %7.2f  %7.2f\n"
              "input    %7.2f  %7.2f",
              s->width, s->height, s->fps, (double)s->bitrate_bps / 1e6, renderer, (double)s->rtt_us / 1000,
-             loss, MS(WV_CLIENT_STAGE_NETWORK, p50_us), MS(WV_CLIENT_STAGE_NETWORK, p99_us),
-             MS(WV_CLIENT_STAGE_DECODE, p50_us), MS(WV_CLIENT_STAGE_DECODE, p99_us),
-             MS(WV_CLIENT_STAGE_PRESENT, p50_us), MS(WV_CLIENT_STAGE_PRESENT, p99_us),
-             MS(WV_CLIENT_STAGE_GLASS, p50_us), MS(WV_CLIENT_STAGE_GLASS, p99_us),
-             MS(WV_CLIENT_STAGE_INPUT, p50_us), MS(WV_CLIENT_STAGE_INPUT, p99_us));
+             loss, s->frames_repaired, s->frames_lost, MS(WV_CLIENT_STAGE_NETWORK, p50_us),
+             MS(WV_CLIENT_STAGE_NETWORK, p99_us), MS(WV_CLIENT_STAGE_DECODE, p50_us),
+             MS(WV_CLIENT_STAGE_DECODE, p99_us), MS(WV_CLIENT_STAGE_PRESENT, p50_us),
+             MS(WV_CLIENT_STAGE_PRESENT, p99_us), MS(WV_CLIENT_STAGE_GLASS, p50_us),
+             MS(WV_CLIENT_STAGE_GLASS, p99_us), MS(WV_CLIENT_STAGE_INPUT, p50_us),
+             MS(WV_CLIENT_STAGE_INPUT, p99_us));
 #undef MS
 }
 
@@ -91,6 +93,9 @@ static void put_numbers(FILE *out, const struct wv_client_stats *s)
         {"frames_shown", s->frames_shown},
         {"frames_skipped", s->frames_skipped},
         {"frames_lost", s->frames_lost},
+        {"frames_repaired", s->frames_repaired},
+        {"fragments_repaired", s->fragments_repaired},
+        {"repairs_received", s->repairs_received},
         {"decode_errors", s->decode_errors},
         {"control_errors", s->control_errors},
         {"keyframe_requests", s->keyframe_requests},

@@ -22,6 +22,8 @@ static const struct wv_config_entry table[] = {
     {"fullscreen", WV_CONFIG_BOOL, "false", 0, 0, NULL, "Start with the whole screen."},
     {"window", WV_CONFIG_STRING, "", 0, 0, NULL, "Size of the window, WxH; empty: as large as the picture."},
     {"view_only", WV_CONFIG_BOOL, "false", 0, 0, NULL, "Watch, and send no input."},
+    {"take_control", WV_CONFIG_BOOL, "false", 0, 0, NULL,
+     "Take control at once, also when another client has it."},
     {"grab", WV_CONFIG_BOOL, "true", 0, 0, NULL,
      "Take all keys while fullscreen, also those of the desktop."},
     {"renderer", WV_CONFIG_CHOICE, "auto", 0, 0, "auto|surface|gpu", "How pictures get into the window."},
@@ -46,15 +48,27 @@ static const struct {
     {"stats-json", "stats_json", NULL, "FILE"}, {"snapshot", "snapshot", NULL, "FILE.png"},
     {"record", "record", NULL, "FILE.mkv"},     {"host-key", "host_key", NULL, "KEY"},
     {"identity", "identity", NULL, "FILE"},     {"renderer", "renderer", NULL, "auto|surface|gpu"},
-    {"give-up", "give_up", NULL, "N"},
+    {"give-up", "give_up", NULL, "N"},          {"take-control", "take_control", "true", NULL},
 };
 
-enum { OPT_HELP = 1000, OPT_VERSION, OPT_PRINT_KEY, OPT_PRINT_CONFIG, OPT_CONFIG, OPT_SET };
+enum {
+    OPT_HELP = 1000,
+    OPT_VERSION,
+    OPT_PRINT_KEY,
+    OPT_PRINT_CONFIG,
+    OPT_CONFIG,
+    OPT_SET,
+    OPT_CODE,
+    OPT_NAME,
+    OPT_NEW_KEY
+};
 
 static const struct option others[] = {
     {"help", no_argument, NULL, OPT_HELP},           {"version", no_argument, NULL, OPT_VERSION},
     {"print-key", no_argument, NULL, OPT_PRINT_KEY}, {"print-config", no_argument, NULL, OPT_PRINT_CONFIG},
     {"config", required_argument, NULL, OPT_CONFIG}, {"set", required_argument, NULL, OPT_SET},
+    {"code", required_argument, NULL, OPT_CODE},     {"name", required_argument, NULL, OPT_NAME},
+    {"new-key", no_argument, NULL, OPT_NEW_KEY},
 };
 
 static const char *help_of(const char *key)
@@ -69,8 +83,12 @@ static void print_help(const struct wv_config *config)
 {
     printf(
         "wavry-client HOST[:PORT] [options]\n"
+        "wavry-client pair HOST[:PORT] [--code NNNNNNNN] [--name NAME] [--new-key]\n"
+        "wavry-client 'wavry:HOST:PORT?key=...&token=...' [options]\n"
         "Shows a Wavry host's desktop and controls it. HOST is a name, an IPv4 address or [an IPv6 address]; "
-        "the port is %d if not given.\n\n",
+        "the port is %d if not given. It must be paired with first: on the host `wavryctl pair` shows a "
+        "code, "
+        "and a URL that pairs and connects.\n\n",
         WV_CLIENT_DEFAULT_PORT);
     for (size_t i = 0; i < WV_ARRAY_SIZE(settings); i++) {
         char option[64];
@@ -81,13 +99,17 @@ static void print_help(const struct wv_config *config)
         printf(off ? "  %-28s Don't %c%s\n" : "  %-28s %c%s\n", option,
                off ? tolower((unsigned char)*help) : *help, *help ? help + 1 : "");
     }
+    printf("  %-28s Pairing: the code that the host shows; asked for if not given.\n", "--code NNNNNNNN");
+    printf("  %-28s Pairing: what the host should call this client.\n", "--name NAME");
+    printf("  %-28s Pairing: the host was set up anew and has another key than the known one.\n",
+           "--new-key");
     printf("  %-28s Print this client's public key, for `wavryctl authorize` on the host.\n", "--print-key");
     printf("  %-28s Read this file besides client.conf.\n", "--config FILE");
     printf("  %-28s Set a key of the configuration.\n", "--set KEY=VALUE");
     printf("  %-28s Print the effective configuration and where each value comes from.\n", "--print-config");
     printf("  %-28s Print the version.\n  %-28s Print this.\n\n", "--version", "--help");
     printf("Keys in the window: Ctrl+Alt+Shift and  Q quit, F fullscreen, S statistics, M relative mouse, "
-           "G grab the keyboard.\n\n"
+           "G grab the keyboard, C take control or give it back.\n\n"
            "Configuration, in [client] of /etc/wavry/client.conf and $XDG_CONFIG_HOME/wavry/client.conf:\n");
     wv_config_print_help(config, stdout);
 }
@@ -160,11 +182,56 @@ static int on_option(struct wv_options *o, int index, bool *ret_print)
         break;
     case OPT_CONFIG:
         break;
+    case OPT_CODE:
+        o->code = optarg;
+        break;
+    case OPT_NAME:
+        o->name = optarg;
+        break;
+    case OPT_NEW_KEY:
+        o->new_key = true;
+        break;
     default:
         fprintf(stderr, "wavry-client: try --help\n");
         return EX_USAGE;
     }
     return 0;
+}
+
+/* HOST of a URL; it has no way to any other setting. */
+static int take_url(struct wv_options *o, const char *text)
+{
+    char place[300];
+    if (wv_url_parse(text, &o->url) < 0) {
+        fprintf(stderr, "wavry-client: this is not a whole wavry: URL. `wavryctl pair` on the host shows "
+                        "one: wavry:HOST:PORT?key=...&token=...; quote it for the shell\n");
+        return EX_USAGE;
+    }
+    o->have_url = true;
+    if (wv_host_format(o->url.host, o->url.port, place, sizeof place) < 0)
+        return EX_USAGE;
+    return set(o->config, "host", place, "the URL");
+}
+
+/* What is no option: [pair] HOST or URL. */
+static int read_words(struct wv_options *o, int n, char **words)
+{
+    if (n > 0 && strcmp(words[0], "pair") == 0 && o->action == WV_OPTIONS_RUN) {
+        o->action = WV_OPTIONS_PAIR;
+        n--;
+        words++;
+    }
+    if (o->action != WV_OPTIONS_PAIR && (o->code || o->name)) {
+        fprintf(stderr, "wavry-client: --code and --name are for wavry-client pair HOST\n");
+        return EX_USAGE;
+    }
+    if (n == 0)
+        return 0;
+    if (n > 1) {
+        fprintf(stderr, "wavry-client: \"%s\" is one argument too many; try --help\n", words[1]);
+        return EX_USAGE;
+    }
+    return wv_url_is(words[0]) ? take_url(o, words[0]) : set(o->config, "host", words[0], "the command line");
 }
 
 static int read_arguments(struct wv_options *o, int argc, char **argv, bool *ret_print)
@@ -180,13 +247,7 @@ static int read_arguments(struct wv_options *o, int argc, char **argv, bool *ret
         if (r != 0)
             return r;
     }
-    if (o->action == WV_OPTIONS_DONE || optind >= argc)
-        return 0;
-    if (optind + 1 < argc) {
-        fprintf(stderr, "wavry-client: \"%s\" is one argument too many; try --help\n", argv[optind + 1]);
-        return EX_USAGE;
-    }
-    return set(o->config, "host", argv[optind], "the command line");
+    return o->action == WV_OPTIONS_DONE ? 0 : read_words(o, argc - optind, argv + optind);
 }
 
 /* What the table can't check. */
@@ -199,7 +260,7 @@ static int check(struct wv_options *o)
         fprintf(stderr, "wavry-client: the size \"%s\" is not WIDTHxHEIGHT, as 1280x720\n", window);
         return EX_USAGE;
     }
-    if (o->action != WV_OPTIONS_RUN)
+    if (o->action != WV_OPTIONS_RUN && o->action != WV_OPTIONS_PAIR)
         return 0;
     if (!*host) {
         fprintf(stderr, "wavry-client: which host? wavry-client HOST[:PORT]; --help says more\n");
@@ -224,7 +285,7 @@ int wv_options_read(struct wv_options *ret, int argc, char **argv)
     int r = load_files(ret->config, argc, argv);
     if (r == 0)
         r = read_arguments(ret, argc, argv, &print);
-    if (r == 0 && print && ret->action == WV_OPTIONS_RUN) {
+    if (r == 0 && print && (ret->action == WV_OPTIONS_RUN || ret->action == WV_OPTIONS_PAIR)) {
         wv_config_print(ret->config, stdout);
         ret->action = WV_OPTIONS_DONE;
     }

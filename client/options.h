@@ -1,11 +1,12 @@
 /* The command line and the configuration file of wavry-client. */
 #pragma once
 
+#include "client/url.h"
 #include "lib/stage/config.h"
 
 #include <stdint.h>
 
-enum wv_options_action { WV_OPTIONS_RUN, WV_OPTIONS_PRINT_KEY, WV_OPTIONS_DONE };
+enum wv_options_action { WV_OPTIONS_RUN, WV_OPTIONS_PAIR, WV_OPTIONS_PRINT_KEY, WV_OPTIONS_DONE };
 
 struct wv_options {
     struct wv_config *config;
@@ -13,6 +14,11 @@ struct wv_options {
     char host[256];
     uint16_t port;
     int width, height; /* --window; 0: follow the picture */
+    struct wv_url url;
+    bool have_url;    /* a wavry: URL was given; without WV_OPTIONS_PAIR: pair, then connect */
+    const char *code; /* --code, NULL: ask */
+    const char *name; /* --name, NULL: this machine's */
+    bool new_key;     /* --new-key: the host may have another key than the known one */
 };
 
 /* Reads files and arguments. Returns 0, or a sysexits code with the reason printed to stderr. The caller

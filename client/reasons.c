@@ -32,6 +32,7 @@ bool wv_reason_is_final(enum wv_client_reason reason)
     case WV_CLIENT_REASON_UNAUTHORIZED:
     case WV_CLIENT_REASON_REVOKED:
     case WV_CLIENT_REASON_REPLACED:
+    case WV_CLIENT_REASON_UNPAIRED:
         return true;
     default:
         return false;
@@ -48,8 +49,9 @@ void wv_reason_text(enum wv_client_reason reason, const char *where, const char 
         SAY("Connected to %s.", where);
         break;
     case WV_CLIENT_REASON_ABSENT:
-        SAY("No Wavry host answers at %s%s%s%s. Is it running? On the host: wavryctl status. A firewall must "
-            "let UDP to that port through.",
+        SAY("No Wavry host with the known key answers at %s%s%s%s. Is it running? On the host: wavryctl "
+            "status. "
+            "A firewall must let UDP to that port through. A host that was set up anew must be paired again.",
             where, open, detail, close);
         break;
     case WV_CLIENT_REASON_NAME:
@@ -59,11 +61,12 @@ void wv_reason_text(enum wv_client_reason reason, const char *where, const char 
         SAY("This machine has no way to %s%s%s%s. Check the network connection.", where, open, detail, close);
         break;
     case WV_CLIENT_REASON_HOST_KEY:
-        SAY("The host at %s proved another key than the expected one. Nothing was sent to it.", where);
+        SAY("What answers at %s proved another key than the known one. Nothing was sent to it.", where);
         break;
     case WV_CLIENT_REASON_UNAUTHORIZED:
-        SAY("The host at %s does not know this client's key. On the host run: wavryctl authorize %s", where,
-            key);
+        SAY("The host at %s does not know this client's key. On the host run: wavryctl pair, and here: "
+            "wavry-client pair; or on the host: wavryctl authorize %s",
+            where, key);
         break;
     case WV_CLIENT_REASON_REVOKED:
         SAY("The host at %s no longer accepts this client's key%s%s%s. To allow it again, on the host run: "
@@ -88,6 +91,17 @@ void wv_reason_text(enum wv_client_reason reason, const char *where, const char 
         break;
     case WV_CLIENT_REASON_SILENT:
         SAY("Nothing comes from %s any more. The host or the network between may be down.", where);
+        break;
+    case WV_CLIENT_REASON_NO_CODE:
+        SAY("No Wavry host that shows a pairing code answers at %s%s%s%s. On the host run: wavryctl pair. "
+            "Its "
+            "code is good for a few minutes.",
+            where, open, detail, close);
+        break;
+    case WV_CLIENT_REASON_UNPAIRED:
+        SAY("The host at %s does not pair now%s%s%s: the code's time is over, it was used, or it was guessed "
+            "wrong too often. On the host run: wavryctl pair",
+            where, open, detail, close);
         break;
     }
 #undef SAY

@@ -152,76 +152,107 @@ int wv_identity_load(const char *path, struct rift_identity *ret_identity, char 
     return r;
 }
 
-/* One line of known_hosts: 0 with a key, WV_KNOWN_NEW for an empty line or a comment, -EINVAL. */
-static int parse_known(char *line, const char **ret_address, uint8_t ret_key[32])
+/* Line LEN bytes long of known_hosts: 0 with a key, WV_KNOWN_NOT for an empty line or a comment, -EINVAL. */
+static int parse_known(const char *line, size_t len, char ret_address[PATH_BYTES], uint8_t ret_key[32])
 {
-    char *save = NULL, *address = strtok_r(line, " \t\r", &save);
+    char copy[PATH_BYTES], *save = NULL;
+    if (len >= sizeof copy || memchr(line, '\0', len))
+        return -EINVAL;
+    memcpy(copy, line, len);
+    copy[len] = '\0';
+    char *address = strtok_r(copy, " \t\r", &save);
     if (!address || address[0] == '#')
-        return WV_KNOWN_NEW;
+        return WV_KNOWN_NOT;
     char *key = strtok_r(NULL, " \t\r", &save);
     if (!key || strtok_r(NULL, " \t\r", &save) || rift_public_key_parse(key, ret_key) < 0)
         return -EINVAL;
-    *ret_address = address;
+    strcpy(ret_address, address);
     return 0;
 }
 
-int wv_known_hosts_check(const char *path, const char *address, const uint8_t key[32], unsigned *ret_line,
-                         uint8_t ret_old[32], char *ret_message)
+/* The whole file; none is an empty one. */
+static int read_known(const char *path, uint8_t **ret_text, size_t *ret_len, char *message)
+{
+    int r = wv_read_file(path, KNOWN_HOSTS_MAX_BYTES, ret_text, ret_len);
+    if (r == -ENOENT) {
+        *ret_len = 0;
+        return 0;
+    }
+    if (r < 0)
+        say(message, "The list of known hosts %s can't be read: %s", path, strerror(-r));
+    return r;
+}
+
+/* The next line of TEXT from OFFSET on, without its end: 0 with its place, or WV_KNOWN_NOT. */
+static int next_line(const uint8_t *text, size_t len, size_t *offset, const char **ret_line, size_t *ret_len)
+{
+    if (*offset >= len)
+        return WV_KNOWN_NOT;
+    const char *line = (const char *)text + *offset;
+    const char *end = memchr(line, '\n', len - *offset);
+    *ret_line = line;
+    *ret_len = end ? (size_t)(end - line) : len - *offset;
+    *offset += *ret_len + 1;
+    return 0;
+}
+
+int wv_known_hosts_find(const char *path, const char *address, uint8_t ret_key[32], unsigned *ret_line,
+                        char *ret_message)
 {
     wv_cleanup(wv_free_p) uint8_t *text = NULL;
-    size_t len;
-    int r = wv_read_file(path, KNOWN_HOSTS_MAX_BYTES, &text, &len);
-    if (r == -ENOENT)
-        return WV_KNOWN_NEW;
-    if (r < 0) {
-        say(ret_message, "The list of known hosts %s can't be read: %s", path, strerror(-r));
-        return r;
-    }
-    unsigned number = 0;
-    for (char *line = (char *)text, *next; line; line = next) {
-        next = strchr(line, '\n');
-        if (next)
-            *next++ = '\0';
-        number++;
-        const char *known = NULL;
-        uint8_t old[32];
-        r = parse_known(line, &known, old);
+    const char *line;
+    size_t len, line_len, offset = 0;
+    int r = read_known(path, &text, &len, ret_message);
+    for (unsigned number = 1; r >= 0 && next_line(text, len, &offset, &line, &line_len) == 0; number++) {
+        char known[PATH_BYTES];
+        uint8_t key[32];
+        r = parse_known(line, line_len, known, key);
         if (r < 0) {
             /* Going on could mean to trust a stranger whose line was damaged. */
             say(ret_message, "%s:%u: not \"ADDRESS KEY\". Correct or remove the line.", path, number);
-            return r;
-        }
-        if (r == WV_KNOWN_NEW || strcasecmp(known, address) != 0)
-            continue;
-        if (memcmp(old, key, sizeof old) == 0)
+        } else if (r == 0 && strcasecmp(known, address) == 0) {
+            memcpy(ret_key, key, sizeof key);
+            *ret_line = number;
             return 0;
-        *ret_line = number;
-        memcpy(ret_old, old, sizeof old);
-        return WV_KNOWN_CHANGED;
+        }
     }
-    return WV_KNOWN_NEW;
+    return r < 0 ? r : WV_KNOWN_NOT;
 }
 
-int wv_known_hosts_add(const char *path, const char *address, const uint8_t key[32], char *ret_message)
+/* Copies all lines but those of ADDRESS to TO; returns the length. */
+static size_t copy_others(const uint8_t *text, size_t len, const char *address, char *to)
 {
-    char text[RIFT_PUBLIC_KEY_TEXT_BYTES], line[1024];
-    rift_public_key_format(key, text);
-    int n = snprintf(line, sizeof line, "%s %s\n", address, text);
-    int r = n < 0 || (size_t)n >= sizeof line ? -ENAMETOOLONG : make_parents(path);
-    int fd = -1;
-    if (r == 0 && (fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600)) < 0)
-        r = -errno;
-    if (r == 0) {
-        /* A last line without its end (an editor, a crash) must not swallow ours. */
-        char last = '\n';
-        off_t end = lseek(fd, 0, SEEK_END);
-        if (end > 0 && pread(fd, &last, 1, end - 1) == 1 && last != '\n' && write(fd, "\n", 1) != 1)
-            r = -errno;
-        ssize_t written = r == 0 ? write(fd, line, (size_t)n) : 0;
-        if (r == 0 && written != n)
-            r = written < 0 ? -errno : -ENOSPC;
+    const char *line;
+    size_t line_len, offset = 0, out = 0;
+    while (next_line(text, len, &offset, &line, &line_len) == 0) {
+        char known[PATH_BYTES];
+        uint8_t key[32];
+        if (parse_known(line, line_len, known, key) == 0 && strcasecmp(known, address) == 0)
+            continue;
+        memcpy(to + out, line, line_len);
+        out += line_len;
+        to[out++] = '\n';
     }
-    wv_close(fd);
+    return out;
+}
+
+int wv_known_hosts_put(const char *path, const char *address, const uint8_t key[32], char *ret_message)
+{
+    wv_cleanup(wv_free_p) uint8_t *text = NULL;
+    wv_cleanup(wv_free_p) char *out = NULL;
+    char key_text[RIFT_PUBLIC_KEY_TEXT_BYTES];
+    size_t len, room = strlen(address) + sizeof key_text + 4;
+    int r = read_known(path, &text, &len, ret_message);
+    if (r < 0)
+        return r;
+    if (!(out = malloc(len + room)))
+        return -ENOMEM;
+    rift_public_key_format(key, key_text);
+    size_t used = copy_others(text, len, address, out);
+    used += (size_t)snprintf(out + used, room, "%s %s\n", address, key_text);
+    r = make_parents(path);
+    if (r == 0)
+        r = wv_write_file_atomic(path, out, used, 0600);
     if (r < 0)
         say(ret_message, "The host's key can't be noted in %s: %s", path, strerror(-r));
     return r;
@@ -267,7 +298,7 @@ int wv_host_parse(const char *text, char *ret_host, size_t capacity, uint16_t *r
         end = text + strlen(text);
     }
     size_t len = (size_t)(end - begin);
-    if (len == 0 || len >= capacity)
+    if (len == 0 || len >= capacity || begin[0] == '#') /* that one is a comment in known_hosts */
         return -EINVAL;
     for (size_t i = 0; i < len; i++)
         if ((unsigned char)begin[i] <= ' ' || begin[i] == 0x7f)

@@ -20,18 +20,18 @@ int wv_trust_path(const char *name, char *ret, size_t capacity);
 int wv_identity_load(const char *path, struct rift_identity *ret_identity, char *ret_message);
 
 enum {
-    WV_KNOWN_NEW = 1,     /* the address isn't in the file */
-    WV_KNOWN_CHANGED = 2, /* the address is there with another key */
+    WV_KNOWN_NOT = 1, /* the address isn't in the file */
 };
 
-/* Looks ADDRESS ("host:port", compared without case) up in the file at PATH and compares with KEY. Returns 0
- * when it is the same, WV_KNOWN_NEW (also when there is no file), WV_KNOWN_CHANGED with the line number in
- * RET_LINE and the old key in RET_OLD, or a negative errno with a sentence in RET_MESSAGE. */
-int wv_known_hosts_check(const char *path, const char *address, const uint8_t key[32], unsigned *ret_line,
-                         uint8_t ret_old[32], char *ret_message);
+/* Looks ADDRESS ("host:port", compared without case) up in the file at PATH. Returns 0 with the key and the
+ * number of its line, WV_KNOWN_NOT (also when there is no file), or a negative errno with a sentence in
+ * RET_MESSAGE. */
+int wv_known_hosts_find(const char *path, const char *address, uint8_t ret_key[32], unsigned *ret_line,
+                        char *ret_message);
 
-/* Appends ADDRESS and KEY. Returns 0 or a negative errno with a sentence in RET_MESSAGE. */
-int wv_known_hosts_add(const char *path, const char *address, const uint8_t key[32], char *ret_message);
+/* Notes that ADDRESS has KEY, instead of what stood there for it; all other lines stay as they are. The file
+ * is replaced at once or not at all. Returns 0 or a negative errno with a sentence in RET_MESSAGE. */
+int wv_known_hosts_put(const char *path, const char *address, const uint8_t key[32], char *ret_message);
 
 /* "host:port" or "[v6]:port": what known_hosts and messages call a host. Returns 0 or -ENAMETOOLONG. */
 int wv_host_format(const char *host, uint16_t port, char *ret, size_t capacity);

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define WV_CLIENT_DEFAULT_PORT 4820
-#define WV_CLIENT_TEXT_BYTES   384 /* room for any sentence that the library says, with its NUL */
+#define WV_CLIENT_TEXT_BYTES   640 /* room for any sentence that the library says, with its NUL */
 
 struct wv_client;
 
@@ -40,14 +40,51 @@ enum wv_client_reason {
     WV_CLIENT_REASON_PROTOCOL, /* the two versions don't understand each other */
     WV_CLIENT_REASON_SHUTDOWN, /* the host goes away */
     WV_CLIENT_REASON_SILENT,   /* packets stopped */
+    WV_CLIENT_REASON_NO_CODE,  /* pairing: nobody there who shows a code, as far as one can see */
+    WV_CLIENT_REASON_UNPAIRED, /* pairing: the host does not pair now */
+};
+
+/* What a client's key may be used for. */
+enum wv_client_grant {
+    WV_CLIENT_GRANT_VIEW = 1,
+    WV_CLIENT_GRANT_INPUT = 2,
+    WV_CLIENT_GRANT_CLIPBOARD_IN = 4,
+    WV_CLIENT_GRANT_CLIPBOARD_OUT = 8,
+    WV_CLIENT_GRANT_FILES_IN = 16,
+    WV_CLIENT_GRANT_FILES_OUT = 32,
+    WV_CLIENT_GRANT_AUDIO = 64,
+};
+
+/* The host's word on what this client may do now, and does. */
+struct wv_client_standing {
+    unsigned grants; /* enum wv_client_grant, or'ed */
+    bool controls;
+    uint64_t expires; /* Unix seconds, 0: never */
+    char notice[256]; /* printable: who controls */
+};
+
+/* Pairing instead of watching: no picture comes, and the client ends with the `paired` callback. */
+struct wv_client_pair {
+    const uint8_t *secret; /* the code's 8 digits in ASCII, or the 16 bytes of a URL's token */
+    size_t secret_len;
+    bool token;
+    const char *name; /* what the host should call this client; printable, at most 63 bytes */
+};
+
+enum wv_client_pair_outcome {
+    WV_CLIENT_PAIRED,
+    WV_CLIENT_PAIR_WRONG,    /* the host says no; its reason and the tries that are left say more */
+    WV_CLIENT_PAIR_UNPROVEN, /* the other end does not know the secret: perhaps it is not the host */
+    WV_CLIENT_PAIR_LOST,     /* no answer came */
 };
 
 struct wv_client_options {
     const char *host; /* name, IPv4 or IPv6 address (no brackets) */
     uint16_t port;    /* 0: WV_CLIENT_DEFAULT_PORT */
     const struct rift_identity *identity;
-    const uint8_t *host_key; /* X25519 public key that the host must prove, or NULL: the callback decides */
-    const char *software;    /* NULL: "wavry-client VERSION" */
+    const uint8_t *host_key;           /* X25519 public key that the host must prove; NULL only with `pair` */
+    const struct wv_client_pair *pair; /* NULL: connect to watch */
+    const char *software;              /* NULL: "wavry-client VERSION" */
     bool view_only;
     uint32_t width, height;  /* of the window or screen; 0 unknown */
     unsigned decode_threads; /* slices of one picture decoded at once; 0: 1 */
@@ -69,11 +106,7 @@ struct wv_client_picture {
 struct wv_client_callbacks {
     /* TEXT is a whole sentence (or two) for a person: what, where, what to do. */
     void (*state)(void *userdata, enum wv_client_state state, enum wv_client_reason reason, const char *text);
-    /* Called before our own identity is shown to the host. False refuses it (state REFUSED, HOST_KEY). May be
-     * NULL when options.host_key is given. */
-    bool (*host_key)(void *userdata, const uint8_t key[32]);
-    /* Every access unit as it came, in order. DATA is valid until the callback returns or calls the client.
-     */
+    /* Every access unit, opened, in order. DATA is valid until the callback returns. */
     void (*access_unit)(void *userdata, const struct rift_frame_meta *meta, const uint8_t *data, size_t len);
     /* The newest decoded picture; older ones of the same wake-up are skipped. Show it, then call
      * wv_client_presented(). */
@@ -82,9 +115,16 @@ struct wv_client_callbacks {
     /* WIDTH x HEIGHT pixels of B, G, R, A, premultiplied; at most 256x256. */
     void (*cursor_image)(void *userdata, uint32_t shape_id, uint32_t width, uint32_t height, uint32_t hot_x,
                          uint32_t hot_y, const uint8_t *bgra);
-    /* HostHello: strings are NUL-terminated, printable, possibly "". */
+    /* Who the host is and what it says: strings are NUL-terminated, printable, possibly "". CONTROLS: this
+     * client's input is used. */
     void (*host_hello)(void *userdata, const char *name, uint32_t width, uint32_t height, bool controls,
                        const char *notice);
+    /* What this client may do, and does; `host_hello` follows. */
+    void (*standing)(void *userdata, const struct wv_client_standing *standing);
+    /* The end of pairing. HOST_KEY is proven by the host, and with PAIRED also that it is the one that showed
+     * the secret. REASON: the host's words, printable, possibly "". */
+    void (*paired)(void *userdata, enum wv_client_pair_outcome outcome, const uint8_t host_key[32],
+                   uint32_t tries_left, const char *reason);
 };
 
 enum wv_client_stage {
@@ -103,13 +143,18 @@ struct wv_client_stats {
     enum wv_client_state state;
     uint64_t connects; /* sessions that came to life */
     uint64_t frames_received, frames_decoded, frames_shown, frames_skipped, decode_errors;
-    uint64_t control_errors; /* control messages that made no sense */
+    uint64_t control_errors; /* control messages that made no sense, or were not the host's */
+    uint64_t frames_forged;  /* access units that did not authenticate */
+    uint64_t frames_unkeyed; /* times that the key of access units did not come */
     uint64_t frames_lost;    /* given up by the protocol */
-    uint64_t connected_ns;   /* time with a living session */
-    uint64_t bytes_received; /* UDP payload */
-    uint64_t media_bytes;    /* access units */
-    uint64_t bitrate_bps;    /* of the last second */
-    double fps;              /* pictures shown in the last second */
+    uint64_t repairs_received,
+        fragments_repaired;   /* forward error correction: datagrams, and what they gave back */
+    uint64_t frames_repaired; /* frames that got a fragment so */
+    uint64_t connected_ns;    /* time with a living session */
+    uint64_t bytes_received;  /* UDP payload */
+    uint64_t media_bytes;     /* access units */
+    uint64_t bitrate_bps;     /* of the last second */
+    double fps;               /* pictures shown in the last second */
     uint64_t packets_received, packets_lost, packets_dropped, packets_sent;
     uint64_t input_sent; /* events accepted by a session */
     uint64_t rtt_us;
@@ -142,6 +187,11 @@ void wv_client_close(struct wv_client *c);
  * event.time_us 0: now. Returns 0 with RET_SEQ (may be NULL), -EINVAL, -ENOTCONN (no session, or view only),
  * or 1 when the host doesn't acknowledge and the queue is full: the event is dropped. */
 int wv_client_send_input(struct wv_client *c, const struct rift_input_event *event, uint32_t *ret_seq);
+
+/* Asks the host for the place of the one whose input is used, or gives it back (RELEASE). The host's answer
+ * is a new standing. Returns 0, -ENOTCONN (no session, or view only), -EPERM (no grant for input), or 1 when
+ * the host doesn't acknowledge. */
+int wv_client_take_control(struct wv_client *c, bool release);
 
 /* Sends what is due now. */
 void wv_client_flush(struct wv_client *c);

@@ -23,6 +23,8 @@ struct wv_window_callbacks {
     void (*input)(void *userdata, const struct rift_input_event *event);
     void (*flush)(void *userdata); /* the events of this wake-up are complete */
     void (*quit)(void *userdata);  /* closed by the person */
+    /* The person wants to control, or not any more; may be NULL. */
+    void (*control)(void *userdata);
 };
 
 /* Opens the window on LOOP. Returns 0, -ENODEV (no display: SDL_GetError() says why), -ENOMEM, or another

@@ -74,6 +74,10 @@ static bool host_combination(struct wv_window *w, const SDL_KeyboardEvent *key)
         w->overlay = !w->overlay;
         w->everything = w->repaint = true;
         return true;
+    case SDL_SCANCODE_C:
+        if (w->call.control)
+            w->call.control(w->userdata);
+        return true;
     case SDL_SCANCODE_Q:
         w->call.quit(w->userdata);
         return true;

@@ -280,3 +280,16 @@ int wv_ctl_ask_well(struct wv_ctl *c, const char *verb, const char *argument, Wa
     wv_ctl_reply_free(reply);
     return exit_code(error);
 }
+
+int wv_ctl_order(struct wv_ctl *c, const char *verb, const char *argument)
+{
+    Wavry__Bus__ControlReply *reply;
+    int r = wv_ctl_ask_well(c, verb, argument, &reply);
+    if (r != 0)
+        return r;
+    wv_format_text(c->out, reply->text[0] ? reply->text : "done", true);
+    if (!reply->text[0] || reply->text[strlen(reply->text) - 1] != '\n')
+        fputc('\n', c->out);
+    wv_ctl_reply_free(reply);
+    return EX_OK;
+}

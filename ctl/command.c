@@ -8,7 +8,15 @@
 #include <string.h>
 #include <sysexits.h>
 
-enum { WITH_JSON = 1, WITH_OPENMETRICS = 2, WITH_NAME = 4, WITH_COUNT = 8, WITH_PORT = 16 };
+enum {
+    WITH_JSON = 1,
+    WITH_OPENMETRICS = 2,
+    WITH_NAME = 4,
+    WITH_COUNT = 8,
+    WITH_PORT = 16,
+    WITH_TERMS = 32, /* what a key may do, and until when */
+    WITH_PAIR = 64,
+};
 
 static const struct command {
     const char *name;
@@ -32,12 +40,21 @@ static const struct command {
      "Starts a stage again; sessions go on. \"supervisor\" too."},
     {"log-level", "STAGE", "LEVEL", 0, wv_ctl_log_level, "log-level STAGE LEVEL",
      "What a stage logs: error, warning, notice, info or debug; until it starts again. \"supervisor\" too."},
-    {"authorize", "KEY", NULL, WITH_NAME, wv_ctl_authorize, "authorize KEY [--name NAME]",
-     "Lets the client with this public key connect."},
+    {"pair", NULL, NULL, WITH_JSON | WITH_NAME | WITH_TERMS | WITH_PAIR, wv_ctl_pair,
+     "pair [--grant LIST] [--expires WHEN] [--ttl 3m] [--name NAME]",
+     "Shows a code with which one new client may connect, also as a URL and a QR code. --wait: until it "
+     "did."},
+    {"authorize", "KEY", NULL, WITH_NAME | WITH_TERMS, wv_ctl_authorize,
+     "authorize KEY [--grant LIST] [--expires WHEN] [--name NAME]",
+     "Lets the client with this public key connect, without a code."},
     {"peers", NULL, NULL, WITH_JSON, wv_ctl_peers, "peers [--json]",
-     "The keys that may connect, with their names."},
+     "The keys that may connect, with what they may do and their names."},
+    {"grant", "KEY", "LIST", WITH_NAME | WITH_TERMS, wv_ctl_grant, "grant KEY LIST [--expires WHEN]",
+     "Changes what a key that may connect may do, at once: view, input, audio, clipboard, files."},
     {"revoke", "KEY", NULL, 0, wv_ctl_revoke, "revoke KEY",
-     "Takes that back and ends the client's sessions."},
+     "Takes the permission to connect back and ends the client's sessions."},
+    {"control", "SESSION", NULL, 0, wv_ctl_control, "control SESSION|none",
+     "Gives control to a session (the ID of wavryctl sessions) or takes it from everybody."},
     {"doctor", NULL, NULL, WITH_JSON | WITH_PORT, wv_ctl_doctor, "doctor [--json] [--port N]",
      "What this machine has and lacks for a host, and how to get it."},
     {"stop", NULL, NULL, 0, wv_ctl_stop, "stop", "Stops the host and waits until it is gone."},
@@ -49,13 +66,27 @@ static void print_usage(FILE *out)
           "it.\n\nCommands:\n",
           out);
     for (size_t i = 0; i < WV_ARRAY_SIZE(commands); i++)
-        fprintf(out, "  %-32s%s\n", commands[i].synopsis, commands[i].help);
+        fprintf(out,
+                strlen(commands[i].synopsis) < 31 ? "  %-32s%s\n"
+                                                  : "  %s\n                                  %s\n",
+                commands[i].synopsis, commands[i].help);
     fputs("\nOptions:\n"
           "  --socket PATH                   The host's control socket. Default: "
           "$WAVRY_RUNTIME_DIR/control.sock,\n"
           "                                  /run/wavry/control.sock for root, "
           "$XDG_RUNTIME_DIR/wavry/control.sock and\n"
           "                                  /tmp/wavry-UID/control.sock for a person, then the system's.\n"
+          "  --grant LIST                    Of view, input, audio, clipboard[-in|-out], files[-in|-out]. "
+          "Default: "
+          "view,input.\n"
+          "  --expires WHEN                  2026-12-01T12:00:00Z, or from now on 8h, 30d; never.\n"
+          "  --ttl TIME                      How long the code is valid, at most 10m. Default: 3m.\n"
+          "  --host HOST                     How clients reach this host, for the URL. Default: an address "
+          "of it.\n"
+          "  --wait                          Come back when a client was paired (0), or the code is over "
+          "(75).\n"
+          "  --qr                            The QR code also where the output is no terminal.\n"
+          "  --reopen, --cancel              Pairing goes on after too many wrong codes; the code is void.\n"
           "  --help, --version\n"
           "\nExit codes: 0 done; 64 wrong usage; 65 no such stage or key; 69 no host is running, or "
           "something that\n"
@@ -83,17 +114,52 @@ static bool parse_number(const char *text, uint64_t max, uint64_t *ret)
 }
 
 static const struct option options[] = {
-    {"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
-    {"openmetrics", no_argument, NULL, 'o'},  {"name", required_argument, NULL, 'n'},
-    {"once", no_argument, NULL, '1'},         {"count", required_argument, NULL, 'c'},
-    {"port", required_argument, NULL, 'p'},   {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'v'},      {0},
+    {"socket", required_argument, NULL, 's'},
+    {"json", no_argument, NULL, 'j'},
+    {"openmetrics", no_argument, NULL, 'o'},
+    {"name", required_argument, NULL, 'n'},
+    {"once", no_argument, NULL, '1'},
+    {"count", required_argument, NULL, 'c'},
+    {"port", required_argument, NULL, 'p'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},
+    {"grant", required_argument, NULL, 'g'},
+    {"expires", required_argument, NULL, 'e'},
+    {"ttl", required_argument, NULL, 't'},
+    {"host", required_argument, NULL, 'H'},
+    {"wait", no_argument, NULL, 'w'},
+    {"qr", no_argument, NULL, 'q'},
+    {"reopen", no_argument, NULL, 'r'},
+    {"cancel", no_argument, NULL, 'x'},
+    {0},
 };
+
+/* Whether OPTION is one of those of the commands about access. */
+static bool take_access_option(struct wv_ctl *c, int option, unsigned *used)
+{
+    static const char terms[] = "ge", pair[] = "tHwqrx";
+    if (option == 'g')
+        c->grant = optarg;
+    else if (option == 'e')
+        c->expires = optarg;
+    else if (option == 't')
+        c->ttl = optarg;
+    else if (option == 'H')
+        c->host = optarg;
+    c->wait = c->wait || option == 'w';
+    c->qr = c->qr || option == 'q';
+    c->reopen = c->reopen || option == 'r';
+    c->cancel = c->cancel || option == 'x';
+    *used |= strchr(terms, option) ? (unsigned)WITH_TERMS : strchr(pair, option) ? (unsigned)WITH_PAIR : 0;
+    return strchr(terms, option) || strchr(pair, option);
+}
 
 /* Returns -1 to go on, or an exit code. USED gathers what the command must know about. */
 static int take_option(struct wv_ctl *c, int option, unsigned *used)
 {
     uint64_t number;
+    if (take_access_option(c, option, used))
+        return -1;
     switch (option) {
     case 's':
         c->socket = optarg;

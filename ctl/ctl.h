@@ -21,11 +21,16 @@ struct wv_ctl {
     const char *second;   /* LEVEL; NULL: none */
     const char *socket;   /* --socket; NULL: the default places */
     const char *name;     /* --name */
+    const char *grant;    /* --grant LIST; NULL: the usual */
+    const char *expires;  /* --expires WHEN; NULL: not said */
+    const char *ttl;      /* --ttl; NULL: as usual */
+    const char *host;     /* --host: how clients reach this one; NULL: an address of this machine */
     bool json, openmetrics;
-    uint64_t count;     /* of top: tables to print; 0: for ever */
-    uint16_t port;      /* of doctor */
-    unsigned answer_ms; /* how long an answer may take; 0: 10 s */
-    char place[256];    /* where the host was looked for, or answered, last */
+    bool qr, wait, reopen, cancel; /* of pair */
+    uint64_t count;                /* of top: tables to print; 0: for ever */
+    uint16_t port;                 /* of doctor */
+    unsigned answer_ms;            /* how long an answer may take; 0: 10 s */
+    char place[256];               /* where the host was looked for, or answered, last */
 };
 
 /* The whole program but for the standard streams. Returns the exit code (sysexits). */
@@ -41,6 +46,8 @@ int wv_ctl_ask(struct wv_ctl *c, const char *verb, const char *argument, Wavry__
 Wavry__Bus__ControlReply *wv_ctl_reply_free(Wavry__Bus__ControlReply *reply);
 /* As wv_ctl_ask(), and an answer with an error is told and becomes an exit code. */
 int wv_ctl_ask_well(struct wv_ctl *c, const char *verb, const char *argument, Wavry__Bus__ControlReply **ret);
+/* As that, and prints the answer's text. Returns an exit code. */
+int wv_ctl_order(struct wv_ctl *c, const char *verb, const char *argument);
 /* Whether a host answers, without a word on C->err. */
 bool wv_ctl_reachable(struct wv_ctl *c);
 /* Where the host is looked for: the likeliest place, or the one that answered last. */
@@ -67,6 +74,9 @@ int wv_ctl_stages(struct wv_ctl *c);
 int wv_ctl_sessions(struct wv_ctl *c);
 int wv_ctl_peers(struct wv_ctl *c);
 int wv_ctl_authorize(struct wv_ctl *c);
+int wv_ctl_grant(struct wv_ctl *c);
+int wv_ctl_control(struct wv_ctl *c);
+int wv_ctl_pair(struct wv_ctl *c);
 int wv_ctl_revoke(struct wv_ctl *c);
 int wv_ctl_restart(struct wv_ctl *c);
 int wv_ctl_log_level(struct wv_ctl *c);
@@ -74,3 +84,15 @@ int wv_ctl_stop(struct wv_ctl *c);
 int wv_ctl_metrics(struct wv_ctl *c);
 int wv_ctl_top(struct wv_ctl *c);
 int wv_ctl_doctor(struct wv_ctl *c);
+
+/* ---- access.c ---- */
+
+/* "grants=LIST expires=TIME" of C's options, what was not said left out, ending in a space unless empty.
+ * Returns 0 or an exit code, told. */
+int wv_ctl_terms(struct wv_ctl *c, char *ret, size_t capacity);
+
+/* ---- qr.c ---- */
+
+/* TEXT as a QR code of block characters, COLOURED for any terminal (else dark on light is assumed). Returns 0
+ * or a negative errno. */
+int wv_ctl_qr(FILE *out, const char *text, bool coloured);

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 void wv_doctor_say(struct wv_doctor *d, enum wv_doctor_level level, const char *what, const char *remedy,
                    const char *format, ...)
@@ -40,13 +41,28 @@ void wv_doctor_say(struct wv_doctor *d, enum wv_doctor_level level, const char *
     d->found[level]++;
 }
 
+/* How a host is started here: by systemd where its units are and it runs, else by hand. */
+static const char *how_to_start(void)
+{
+    static const char *const units[] = {"/lib/systemd/system/wavry-host.target",
+                                        "/usr/local/lib/systemd/system/wavry-host.target"};
+    bool booted = access("/run/systemd/system", F_OK) == 0, there = false;
+    for (size_t i = 0; i < WV_ARRAY_SIZE(units); i++)
+        there = there || access(units[i], F_OK) == 0;
+    if (!booted || !there)
+        return "start one: wavry-supervisor --standalone";
+    return geteuid() == 0
+               ? "start it: systemctl start wavry-host.target; if that was done: systemctl status 'wavry-*'"
+               : "start one: systemctl --user start wavry-host.target (yours), or as root without --user";
+}
+
 static void check_host(struct wv_doctor *d)
 {
     Wavry__Bus__ControlReply *reply;
     struct wv_ctl *c = d->c;
     if (!wv_ctl_reachable(c)) {
-        wv_doctor_say(d, WV_DOCTOR_NOTE, "running host", "start one: wavry-supervisor --standalone",
-                      "none answers on %s", wv_ctl_place(c));
+        wv_doctor_say(d, WV_DOCTOR_NOTE, "running host", how_to_start(), "none answers on %s",
+                      wv_ctl_place(c));
         return;
     }
     char *said = NULL;

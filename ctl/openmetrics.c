@@ -124,6 +124,12 @@ static void print_stages(FILE *out, const Wavry__Bus__ControlReply *reply)
     }
 }
 
+void wv_openmetrics_write_page(FILE *out, const char *stage, const struct wv_metrics_snapshot *s, bool open)
+{
+    for (size_t i = 0; i < s->n; i++)
+        print_metric(out, open, stage, &s->values[i]);
+}
+
 int wv_openmetrics_write(FILE *out, const struct wv_ctl_pages *p, bool open)
 {
     wv_cleanup(wv_free_p) struct wv_metrics_snapshot *s = malloc(sizeof(*s));
@@ -133,8 +139,7 @@ int wv_openmetrics_write(FILE *out, const struct wv_ctl_pages *p, bool open)
     for (size_t i = 0; i < p->n; i++) {
         if (wv_metrics_read(p->fds[i], s) < 0)
             continue;
-        for (size_t k = 0; k < s->n; k++)
-            print_metric(out, open, p->names[i], &s->values[k]);
+        wv_openmetrics_write_page(out, p->names[i], s, open);
     }
     if (open)
         fputs("# EOF\n", out);

@@ -10,3 +10,6 @@
 /* Writes to OUT what P's pages say: OpenMetrics 1.0 when OPEN, else Prometheus' older text format. A page
  * that doesn't check out, of a stage that never came up, is left out. Returns 0 or -ENOMEM. */
 int wv_openmetrics_write(FILE *out, const struct wv_ctl_pages *p, bool open);
+/* One page alone, without an end: "# EOF" is the caller's, after the last one when OPEN. */
+void wv_openmetrics_write_page(FILE *out, const char *stage, const struct wv_metrics_snapshot *snapshot,
+                               bool open);

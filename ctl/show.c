@@ -1,9 +1,8 @@
-/* What runs and who is connected: status, stages, sessions, peers; and the commands that change something. */
+/* What runs and who is connected: status, stages, sessions; and the commands that restart and stop. */
 #include "ctl/ctl.h"
 
 #include "ctl/format.h"
 #include "lib/base/util.h"
-#include "rift/crypto/identity.h"
 
 #include <string.h>
 #include <sysexits.h>
@@ -248,103 +247,9 @@ int wv_ctl_sessions(struct wv_ctl *c)
     return EX_OK;
 }
 
-static void json_peers(FILE *out, char *text)
-{
-    fputs("{\"peers\": [", out);
-    bool any = false;
-    char *rest;
-    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        char *name = strchr(line, ' ');
-        if (strncmp(line, "wavry1", 6) != 0)
-            continue; /* "... and 3 more in the file" */
-        if (name)
-            *name++ = '\0';
-        fputs(any ? ",\n  {\"key\": " : "\n  {\"key\": ", out);
-        wv_format_json(out, line);
-        fputs(", \"name\": ", out);
-        wv_format_json(out, name ? name : "");
-        fputc('}', out);
-        any = true;
-    }
-    fputs("]}\n", out);
-}
-
-int wv_ctl_peers(struct wv_ctl *c)
-{
-    Wavry__Bus__ControlReply *reply;
-    int r = wv_ctl_ask_well(c, "peers", "", &reply);
-    if (r != 0)
-        return r;
-    if (c->json)
-        json_peers(c->out, reply->text);
-    else if (reply->text[0])
-        wv_format_text(c->out, reply->text, true);
-    else
-        fputs("no key may connect yet: wavryctl authorize KEY (a client prints its key with wavry-client "
-              "--print-key)\n",
-              c->out);
-    wv_ctl_reply_free(reply);
-    return EX_OK;
-}
-
-/* Asks and prints the answer's text. */
-static int order(struct wv_ctl *c, const char *verb, const char *argument)
-{
-    Wavry__Bus__ControlReply *reply;
-    int r = wv_ctl_ask_well(c, verb, argument, &reply);
-    if (r != 0)
-        return r;
-    wv_format_text(c->out, reply->text[0] ? reply->text : "done", true);
-    if (!reply->text[0] || reply->text[strlen(reply->text) - 1] != '\n')
-        fputc('\n', c->out);
-    wv_ctl_reply_free(reply);
-    return EX_OK;
-}
-
-/* A typing error is refused here, before anything is asked. */
-static int check_key(struct wv_ctl *c)
-{
-    uint8_t key[32];
-    if (rift_crypto_init() < 0) {
-        fputs("wavryctl: libsodium could not be started\n", c->err);
-        return EX_SOFTWARE;
-    }
-    if (rift_public_key_parse(c->argument, key) == 0)
-        return 0;
-    fputs("wavryctl: \"", c->err);
-    wv_format_text(c->err, c->argument, false);
-    fprintf(
-        c->err,
-        "\" is not a public key: it begins with wavry1 and has %d characters; the client prints its own with "
-        "'wavry-client --print-key'\n",
-        RIFT_PUBLIC_KEY_TEXT_BYTES - 1);
-    return EX_DATAERR;
-}
-
-int wv_ctl_authorize(struct wv_ctl *c)
-{
-    char argument[512];
-    int r = check_key(c);
-    if (r != 0)
-        return r;
-    int n = snprintf(argument, sizeof(argument), "%s%s%s", c->argument, c->name ? " " : "",
-                     c->name ? c->name : "");
-    if (n < 0 || (size_t)n >= sizeof(argument)) {
-        fputs("wavryctl: the name is too long\n", c->err);
-        return EX_DATAERR;
-    }
-    return order(c, "authorize", argument);
-}
-
-int wv_ctl_revoke(struct wv_ctl *c)
-{
-    int r = check_key(c);
-    return r != 0 ? r : order(c, "revoke", c->argument);
-}
-
 int wv_ctl_restart(struct wv_ctl *c)
 {
-    return order(c, "restart", c->argument);
+    return wv_ctl_order(c, "restart", c->argument);
 }
 
 int wv_ctl_log_level(struct wv_ctl *c)
@@ -355,13 +260,13 @@ int wv_ctl_log_level(struct wv_ctl *c)
         fputs("wavryctl: no stage or level has so long a name\n", c->err);
         return EX_DATAERR;
     }
-    return order(c, "log-level", argument);
+    return wv_ctl_order(c, "log-level", argument);
 }
 
 /* Comes back when the host is gone, so that a script may start the next one. */
 int wv_ctl_stop(struct wv_ctl *c)
 {
-    int r = order(c, "stop", "");
+    int r = wv_ctl_order(c, "stop", "");
     if (r != 0)
         return r;
     for (int waited = 0; waited < STOP_WAIT_MS; waited += 20) {

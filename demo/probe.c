@@ -150,11 +150,6 @@ static void on_state(void *userdata, enum wv_client_state state, enum wv_client_
     }
 }
 
-static bool on_host_key(void *userdata, const uint8_t host_key[32])
-{
-    return true; /* no key was given: the probe measures and shows nothing of its owner */
-}
-
 static int on_end(void *userdata, uint64_t now)
 {
     struct probe *p = userdata;
@@ -261,8 +256,8 @@ static int report(struct probe *p)
 static void usage(FILE *out)
 {
     fprintf(out,
-            "usage: wavry-probe HOST [--port N] --identity FILE [--host-key KEY] [--seconds N] [--pause MS]\n"
-            "                   [--json FILE] [--snapshot FILE.png] [--verbose]\n"
+            "usage: wavry-probe HOST [--port N] --identity FILE --host-key KEY [--seconds N]\n"
+            "                   [--pause MS] [--json FILE] [--snapshot FILE.png] [--verbose]\n"
             "Presses F24 on the host at random moments and measures when the patch of wavry-demo-target\n"
             "changes in the picture. Exit 0 when pictures came and at least one press was seen.\n");
 }
@@ -283,8 +278,7 @@ static int read_identity(const char *path, struct rift_identity *ret)
 
 static int run(struct probe *p, const struct wv_client_options *options, unsigned seconds)
 {
-    struct wv_client_callbacks callbacks = {
-        .state = on_state, .host_key = on_host_key, .picture = on_picture};
+    struct wv_client_callbacks callbacks = {.state = on_state, .picture = on_picture};
     int r = wv_loop_new(&p->loop);
     if (r == 0)
         r = wv_loop_add_timer(p->loop, on_timer, p, &p->timer);
@@ -391,7 +385,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a, struct pro
         if (r != 0)
             return r;
     }
-    if (optind != argc - 1 || !a->identity) {
+    if (optind != argc - 1 || !a->identity || !a->options.host_key) {
         usage(stderr);
         return EX_USAGE;
     }

@@ -3,6 +3,7 @@
  * holds no rights, and the host runs on without it. It listens on a unix socket, and on a loopback port only
  * when told to; it never makes a connection to another machine. */
 #include "ctl/ctl.h"
+#include "ctl/openmetrics.h"
 #include "lib/base/log.h"
 #include "lib/base/util.h"
 #include "lib/stage/options.h"
@@ -256,11 +257,26 @@ static int lock_down(void)
     return r;
 }
 
+/* Asks the host; what keeps it from answering is told to the scraper. */
+static int write_page(void *userdata, FILE *out, bool open)
+{
+    struct exporter *e = userdata;
+    struct wv_ctl_pages lent;
+    e->ctl.err = out;
+    int r = wv_ctl_pages_get(&e->ctl, &lent);
+    e->ctl.err = stderr;
+    if (r != 0)
+        return 1;
+    r = wv_openmetrics_write(out, &lent, open);
+    wv_ctl_pages_fini(&lent);
+    return r;
+}
+
 static int serve(struct exporter *e)
 {
     int r = make_loop(e);
     if (r == 0)
-        r = wv_server_new(&e->server, e->loop, &e->ctl);
+        r = wv_server_new(&e->server, e->loop, write_page, e);
     if (r == 0)
         r = add_sockets(e);
     if (r == 0)

@@ -31,39 +31,33 @@ struct door {
 
 struct wv_server {
     struct wv_loop *loop;
-    struct wv_ctl *ctl;
+    wv_server_page_fn write;
+    void *userdata;
     struct page pages[2]; /* plain, open */
     struct door doors[WV_SERVER_SOCKETS];
     size_t n_doors;
 };
 
-/* Asks the host. On failure the page is the reason, for the person who looks at the scraper. */
+/* On failure the page is the reason, for the person who looks at the scraper. */
 static void make_page(struct wv_server *s, struct page *page, bool open)
 {
-    struct wv_ctl_pages lent;
     char *text = NULL;
     size_t len = 0;
     FILE *out = open_memstream(&text, &len);
     page->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
     if (out) {
-        s->ctl->err = out;
-        int r = wv_ctl_pages_get(s->ctl, &lent);
-        page->status = r == 0 ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
-        if (r == 0) {
-            if (wv_openmetrics_write(out, &lent, open) < 0)
-                page->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
-            wv_ctl_pages_fini(&lent);
-        }
+        int r = s->write(s->userdata, out, open);
+        if (r >= 0)
+            page->status = r == 0 ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
         if (fclose(out) != 0)
             page->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
-        s->ctl->err = stderr;
     }
     free(page->text);
     page->text = text;
     page->len = text ? len : 0;
     page->made_ns = wv_now_ns();
     if (page->status == MHD_HTTP_SERVICE_UNAVAILABLE)
-        wv_warning("the host gave no metrics", "answer=\"%.*s\"", (int)strcspn(text, "\n"), text);
+        wv_warning("no metrics were given", "answer=\"%.*s\"", (int)strcspn(text, "\n"), text);
 }
 
 static enum MHD_Result send_text(struct MHD_Connection *connection, unsigned status, const char *type,
@@ -98,7 +92,7 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
                                   size_t *upload_size, void **request)
 {
     static const char refusal[] = "only GET and HEAD\n", nothing[] = "there is only /metrics\n";
-    static const char index[] = "Metrics of a Wavry host are at /metrics.\n";
+    static const char index[] = "Metrics are at /metrics.\n";
     static int begun;
     if (!*request) { /* the headers; what follows comes in later calls */
         *request = &begun;
@@ -136,13 +130,14 @@ static int on_time(void *userdata, uint64_t now)
     return turn(userdata, now);
 }
 
-int wv_server_new(struct wv_server **ret, struct wv_loop *loop, struct wv_ctl *ctl)
+int wv_server_new(struct wv_server **ret, struct wv_loop *loop, wv_server_page_fn page, void *userdata)
 {
     struct wv_server *s = calloc(1, sizeof *s);
     if (!s)
         return -ENOMEM;
     s->loop = loop;
-    s->ctl = ctl;
+    s->write = page;
+    s->userdata = userdata;
     *ret = s;
     return 0;
 }

@@ -283,6 +283,16 @@ static bool answer_log_level(struct client *c, const char *argument, struct answ
     return true;
 }
 
+static bool is_for_identity(const char *verb)
+{
+    static const char *const verbs[] = {"authorize", "grant",       "revoke",      "peers",      "control",
+                                        "pair",      "pair-status", "pair-cancel", "pair-reopen"};
+    for (size_t i = 0; i < WV_ARRAY_SIZE(verbs); i++)
+        if (!strcmp(verb, verbs[i]))
+            return true;
+    return false;
+}
+
 /* Returns whether the answer is to be sent now. */
 static bool answer(struct client *c, const Wavry__Bus__ControlRequest *request, struct answer *a,
                    uint64_t now)
@@ -305,7 +315,7 @@ static bool answer(struct client *c, const Wavry__Bus__ControlRequest *request, 
     } else if (!strcmp(verb, "stop")) {
         say(a, 0, "the host stops");
         wv_supervisor_stop(s);
-    } else if (!strcmp(verb, "authorize") || !strcmp(verb, "revoke") || !strcmp(verb, "peers")) {
+    } else if (is_for_identity(verb)) {
         return ask_stage(c, "identity", verb, request->argument, a, now);
     } else if (!strcmp(verb, "log-level")) {
         return answer_log_level(c, request->argument, a, now);

@@ -111,6 +111,8 @@ static bool fits(struct wv_vault *v, const struct wv_vault_item *item, int fd)
         return is_sealed_memory(fd, WV_METRICS_PAGE_BYTES);
     case WV_VAULT_SESSION_VAULT:
         return is_sealed_memory(fd, WV_SESSION_VAULT_BYTES);
+    case WV_VAULT_IDENTITY_PAGE:
+        return is_sealed_memory(fd, WV_IDENTITY_PAGE_BYTES);
     default:
         return is_sealed_memory(fd, 0);
     }
@@ -156,6 +158,8 @@ static void take_kept(struct wv_vault *v)
         } else {
             wv_warning("a kept descriptor is not what its name says; left out", "name=%s", names[k]);
             wv_close(fd);
+            if (i < 0) /* of another version: else it would come back, and take up room, for ever */
+                forget(names[k]);
         }
         free(names[k]);
     }
@@ -199,6 +203,9 @@ static int make_item(struct wv_vault *v, size_t i, const struct wv_vault_plan *p
         break;
     case WV_VAULT_SESSION_VAULT:
         r = wv_memfd_create("wavry-session-vault", WV_SESSION_VAULT_BYTES, &fd);
+        break;
+    case WV_VAULT_IDENTITY_PAGE:
+        r = wv_memfd_create("wavry-identity-page", WV_IDENTITY_PAGE_BYTES, &fd);
         break;
     case WV_VAULT_METRICS:
         r = wv_metrics_create_page(&fd);

@@ -9,6 +9,7 @@
 
 #define WV_VAULT_MAX           64
 #define WV_SESSION_VAULT_BYTES (4096u + 64u * (224u << 10)) /* services/transport/session_vault.h; sparse */
+#define WV_IDENTITY_PAGE_BYTES 65536u                       /* services/identity/live_page.h */
 
 struct wv_vault {
     int fds[WV_VAULT_MAX];        /* by index of wv_vault_items; -1 */

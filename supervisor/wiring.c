@@ -15,6 +15,7 @@ const struct wv_vault_item wv_vault_items[] = {
     {"input-page", WV_VAULT_INPUT_PAGE, "input"},
     {"session-page", WV_VAULT_SESSION_PAGE, "transport"},
     {"session-vault", WV_VAULT_SESSION_VAULT, "transport"},
+    {"identity-page", WV_VAULT_IDENTITY_PAGE, "identity"},
     {"udp", WV_VAULT_UDP, NULL},
     {"uinput", WV_VAULT_UINPUT, NULL}, /* one a device: keyboard, tablet, mouse */
     {"uinput-tablet", WV_VAULT_UINPUT, NULL},
@@ -28,7 +29,8 @@ const struct wv_vault_item wv_vault_items[] = {
 };
 const size_t wv_vault_n_items = WV_ARRAY_SIZE(wv_vault_items);
 
-/* Transport binds every link, so it stands first: a link whose binder is up needs no second try. */
+/* Transport and identity bind the links, so they stand first: a link whose binder is up needs no second try.
+ */
 const struct wv_wiring_stage wv_wiring_stages[WV_WIRING_STAGES] = {
     {.name = "transport",
      .program = "wavry-transport",
@@ -45,7 +47,7 @@ const struct wv_wiring_stage wv_wiring_stages[WV_WIRING_STAGES] = {
      .program = "wavry-identity",
      .user = "wavry-identity",
      .state = true,
-     .fds = {{"metrics", "metrics-identity", false}}},
+     .fds = {{"metrics", "metrics-identity", false}, {"identity-page", "identity-page", false}}},
     {.name = "capture",
      .program = "wavry-capture",
      .user = "wavry-capture",
@@ -83,6 +85,10 @@ const struct wv_wiring_link wv_wiring_links[] = {
     {"transport", "capture"},
     {"transport", "input"},
     {"transport", "identity"},
+    /* Keys of the inner compartments: past transport, which must not have them. */
+    {"identity", "encoder"},
+    {"identity", "capture"},
+    {"identity", "input"},
 };
 const size_t wv_wiring_n_links = WV_ARRAY_SIZE(wv_wiring_links);
 

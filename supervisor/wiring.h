@@ -16,6 +16,8 @@ enum wv_vault_kind {
     WV_VAULT_INPUT_PAGE,
     WV_VAULT_SESSION_PAGE,
     WV_VAULT_SESSION_VAULT, /* what transport must remember to go on with its sessions */
+    WV_VAULT_IDENTITY_PAGE, /* what identity must remember of the live sessions: their inner keys and grants
+                             */
     WV_VAULT_METRICS,
     WV_VAULT_UDP,
     WV_VAULT_UINPUT, /* only where the machine has it */

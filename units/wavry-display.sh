@@ -19,13 +19,15 @@ fi
 
 rm -f "$runtime/ready"
 mkfifo "$runtime/ready"
-Xvfb "$display" -screen 0 "${screen}x24" -auth "$runtime/Xauthority" -nolisten tcp -noreset -displayfd 3 \
+# Without the socket: an X server says "ready" by itself, which is before anybody can know the display's name.
+env -u NOTIFY_SOCKET Xvfb "$display" -screen 0 "${screen}x24" -auth "$runtime/Xauthority" -nolisten tcp -noreset -displayfd 3 \
     3>"$runtime/ready" &
 server=$!
 read -r got <"$runtime/ready" || { echo "Xvfb did not start on $display" >&2; exit 1; }
 
 export DISPLAY=":$got" XAUTHORITY="$runtime/Xauthority"
-printf 'DISPLAY=%s\nXAUTHORITY=%s\n' "$DISPLAY" "$XAUTHORITY" >"$runtime/environment"
+printf 'DISPLAY=%s\nXAUTHORITY=%s\n' "$DISPLAY" "$XAUTHORITY" >"$runtime/environment.new"
+mv "$runtime/environment.new" "$runtime/environment"
 systemd-notify --ready --status="display $DISPLAY, $screen"
 
 first() {
@@ -36,6 +38,7 @@ first() {
 }
 session=${WAVRY_SESSION:-$(first x-session-manager x-window-manager x-terminal-emulator)}
 (
+    unset NOTIFY_SOCKET
     cd "${HOME:-/}"
     while :; do
         sh -c "$session" || true

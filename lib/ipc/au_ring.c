@@ -22,6 +22,12 @@ struct wv_au_producer {
     uint64_t write;
     uint32_t next_frame;
     uint16_t epoch;
+
+    /* what was reserved and is not committed yet */
+    bool reserved;
+    size_t capacity;
+    uint64_t filler;
+    uint8_t *room;
 };
 
 struct wv_au_consumer {
@@ -135,19 +141,37 @@ static void put_entry_header(uint8_t *at, uint32_t kind, uint64_t position, uint
     memcpy(at, &entry, sizeof(entry));
 }
 
-int wv_au_push(struct wv_au_producer *p, struct wv_au_header *header, const uint8_t *data, size_t len,
-               uint64_t now)
+static uint64_t entry_bytes(size_t len)
 {
-    if (len > WV_AU_MAX_BYTES)
+    return (AU_ENTRY_BYTES + (uint64_t)len + AU_ALIGN - 1) / AU_ALIGN * AU_ALIGN;
+}
+
+int wv_au_reserve(struct wv_au_producer *p, size_t capacity, uint8_t **ret_room)
+{
+    p->reserved = false;
+    if (capacity > WV_AU_MAX_BYTES)
         return -EMSGSIZE;
     uint64_t used = distance(p->write, atomic_load_explicit(&p->reader->read, memory_order_acquire));
     if (used > AU_DATA_BYTES)
         used = 0;
     uint64_t offset = p->write % AU_DATA_BYTES;
-    uint64_t need = (AU_ENTRY_BYTES + (uint64_t)len + AU_ALIGN - 1) / AU_ALIGN * AU_ALIGN;
-    uint64_t filler = need > AU_DATA_BYTES - offset ? AU_DATA_BYTES - offset : 0;
-    if (filler + need > AU_DATA_BYTES - used)
+    uint64_t need = entry_bytes(capacity);
+    p->filler = need > AU_DATA_BYTES - offset ? AU_DATA_BYTES - offset : 0;
+    if (p->filler + need > AU_DATA_BYTES - used)
         return WV_AU_FULL;
+    p->room = p->data + (p->filler > 0 ? 0 : offset);
+    p->capacity = capacity;
+    p->reserved = true;
+    *ret_room = p->room + AU_ENTRY_BYTES;
+    return 0;
+}
+
+int wv_au_commit(struct wv_au_producer *p, struct wv_au_header *header, size_t len, uint64_t now)
+{
+    if (!p->reserved || len > p->capacity)
+        return -EINVAL;
+    uint64_t need = entry_bytes(len);
+    p->reserved = false;
     header->frame_id = p->next_frame;
     header->epoch = p->epoch;
     header->publish_ns = now;
@@ -155,19 +179,28 @@ int wv_au_push(struct wv_au_producer *p, struct wv_au_header *header, const uint
     header->keyframe = header->keyframe != 0;
     if (header->keyframe)
         header->refers_to = header->frame_id;
-    if (filler > 0)
-        put_entry_header(p->data + offset, AU_FILLER, p->write, filler, NULL);
-    uint8_t *at = p->data + (filler > 0 ? 0 : offset);
-    put_entry_header(at, AU_ENTRY, p->write + filler, need, header);
-    if (len > 0)
-        memcpy(at + AU_ENTRY_BYTES, data, len);
+    if (p->filler > 0)
+        put_entry_header(p->data + p->write % AU_DATA_BYTES, AU_FILLER, p->write, p->filler, NULL);
+    put_entry_header(p->room, AU_ENTRY, p->write + p->filler, need, header);
     /* The number is used up before the entry counts: a producer killed in between leaves a gap, never a
      * double. */
     p->next_frame = header->frame_id + 1 ? header->frame_id + 1 : 1;
     atomic_store_explicit(&p->control->next_frame, p->next_frame, memory_order_relaxed);
-    p->write += filler + need;
+    p->write += p->filler + need;
     atomic_store_explicit(&p->control->write, p->write, memory_order_release);
     return 0;
+}
+
+int wv_au_push(struct wv_au_producer *p, struct wv_au_header *header, const uint8_t *data, size_t len,
+               uint64_t now)
+{
+    uint8_t *room;
+    int r = wv_au_reserve(p, len, &room);
+    if (r != 0)
+        return r;
+    if (len > 0)
+        memcpy(room, data, len);
+    return wv_au_commit(p, header, len, now);
 }
 
 int wv_au_consumer_new(struct wv_au_consumer **ret, int entries_fd, int reader_fd)

@@ -21,7 +21,7 @@ struct wv_au_header {
     uint32_t input_seq;
     uint64_t damage_ns, capture_ns, raw_publish_ns, encode_start_ns, encode_end_ns; /* monotonic */
     uint64_t publish_ns;                                                            /* set by push */
-    uint32_t size; /* bytes of the access unit, Annex B */
+    uint32_t size; /* bytes of the access unit, as sealed (rift/crypto/media_seal.h) */
 };
 
 struct wv_au_producer;
@@ -36,6 +36,13 @@ int wv_au_ring_create(int *ret_entries, int *ret_reader);
 int wv_au_producer_new(struct wv_au_producer **ret, int entries_fd, int reader_fd);
 struct wv_au_producer *wv_au_producer_free(struct wv_au_producer *p);
 uint16_t wv_au_producer_epoch(const struct wv_au_producer *p);
+/* Room for one access unit of at most CAPACITY bytes, to be written in place and then committed with the LEN
+ * that it has. The consumer can see what is written there before it counts: nothing that it must not see may
+ * pass through. A new reservation replaces the last one. Returns 0, WV_AU_FULL, -EMSGSIZE; and of the commit,
+ * which fills in frame_id, epoch, publish_ns and size, also in HEADER: 0, or -EINVAL without a reservation
+ * for so much. */
+int wv_au_reserve(struct wv_au_producer *p, size_t capacity, uint8_t **ret_room);
+int wv_au_commit(struct wv_au_producer *p, struct wv_au_header *header, size_t len, uint64_t now);
 /* Copies one access unit in (frame_id, epoch, publish_ns and size are filled in, also in HEADER). Returns 0,
  * WV_AU_FULL (nothing written), -EMSGSIZE. */
 int wv_au_push(struct wv_au_producer *p, struct wv_au_header *header, const uint8_t *data, size_t len,

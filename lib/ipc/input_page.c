@@ -9,14 +9,19 @@
 #include <sys/mman.h>
 
 #define PAGE_BYTES 4096
-#define PAGE_MAGIC UINT64_C(0x3154504e49565721)
+#define PAGE_MAGIC UINT64_C(0x3254504e49565721)
 #define WORDS      (WV_INPUT_CODES / 64)
+#define SESSIONS   384
 
 struct wv_input_page {
     _Atomic uint64_t magic;
     _Atomic uint64_t injected; /* session << 32 | seq: never the one of this and the other of that */
     _Atomic uint64_t held[WORDS];
+    _Atomic uint64_t done[SESSIONS]; /* session << 32 | seq, of those that ever controlled; 0: free */
+    _Atomic uint32_t place;          /* of the next new one */
+    _Atomic uint32_t forgotten;      /* highest session that was overwritten */
 };
+_Static_assert(sizeof(struct wv_input_page) <= PAGE_BYTES, "one page");
 
 int wv_input_page_create(int *ret_fd)
 {
@@ -32,6 +37,10 @@ int wv_input_page_map(struct wv_input_page **ret, int fd, bool writable)
     struct wv_input_page *p = memory;
     if (atomic_load(&p->magic) != PAGE_MAGIC && writable) {
         atomic_store(&p->injected, 0);
+        atomic_store(&p->place, 0);
+        atomic_store(&p->forgotten, 0);
+        for (size_t i = 0; i < SESSIONS; i++)
+            atomic_store(&p->done[i], 0);
         for (size_t i = 0; i < WORDS; i++)
             atomic_store(&p->held[i], 0);
         atomic_store(&p->magic, PAGE_MAGIC);
@@ -75,8 +84,40 @@ size_t wv_input_page_held(const struct wv_input_page *p, uint16_t *ret_codes, si
     return n;
 }
 
+/* NULL when there is none. */
+static _Atomic uint64_t *find(struct wv_input_page *p, uint32_t session)
+{
+    for (size_t i = 0; i < SESSIONS; i++)
+        if (atomic_load_explicit(&p->done[i], memory_order_relaxed) >> 32 == session)
+            return &p->done[i];
+    return NULL;
+}
+
+int wv_input_page_begin(struct wv_input_page *p, uint32_t session, uint32_t *ret_seq)
+{
+    _Atomic uint64_t *done = find(p, session);
+    if (!done) {
+        if (session <= atomic_load(&p->forgotten))
+            return WV_INPUT_PAGE_FORGOTTEN;
+        uint32_t place = atomic_load(&p->place) % SESSIONS;
+        done = &p->done[place];
+        uint32_t old = (uint32_t)(atomic_load(done) >> 32);
+        if (old >
+            atomic_load(&p->forgotten)) /* before it is overwritten: who dies in between forgot nothing */
+            atomic_store(&p->forgotten, old);
+        atomic_store(done, (uint64_t)session << 32);
+        atomic_store(&p->place, (place + 1) % SESSIONS);
+    }
+    *ret_seq = (uint32_t)atomic_load(done);
+    atomic_store(&p->injected, (uint64_t)session << 32 | *ret_seq);
+    return 0;
+}
+
 void wv_input_page_set_injected(struct wv_input_page *p, uint32_t session, uint32_t seq)
 {
+    _Atomic uint64_t *done = find(p, session);
+    if (done)
+        atomic_store(done, (uint64_t)session << 32 | seq);
     atomic_store(&p->injected, (uint64_t)session << 32 | seq);
 }
 

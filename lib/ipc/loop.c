@@ -10,6 +10,7 @@
 #include <sys/timerfd.h>
 
 #define EVENTS_PER_ROUND 32
+#define SERIES_STEP_NS   (2 * WV_NS_PER_MS) /* deadlines further apart are armed one by one */
 
 enum source_kind { SOURCE_FD, SOURCE_EVENTFD, SOURCE_TIMER, SOURCE_SIGNAL, SOURCE_PREPARE };
 
@@ -20,7 +21,10 @@ struct wv_loop_source {
     bool dead;
     int fd;
     int signal;
-    uint64_t at_ns, period_ns; /* as the timerfd is set now */
+    uint64_t at_ns, period_ns; /* as the timerfd is set now: when it fires next */
+    uint64_t asked_ns,
+        step_ns;         /* the last deadline of wv_loop_timer_about(), and how far after the one before */
+    bool series, wanted; /* periodic because deadlines are; the next of them was asked for */
     union {
         wv_loop_fd_fn fd;
         wv_loop_timer_fn timer; /* also of an eventfd */
@@ -93,6 +97,20 @@ static int dispatch_signal(struct wv_loop_source *source, uint64_t now)
     return source->fn.signal(source->userdata, source->signal, now);
 }
 
+static void set_timer(struct wv_loop_source *timer, uint64_t at_ns, uint64_t period_ns, int flags);
+
+/* A series fired. Returns whether anybody asked for this one; else the series is over. */
+static bool took_deadline(struct wv_loop_source *timer, uint64_t now)
+{
+    bool wanted = timer->wanted;
+    timer->wanted = false;
+    while (timer->at_ns <= now)
+        timer->at_ns += timer->period_ns;
+    if (!wanted)
+        set_timer(timer, 0, 0, 0);
+    return wanted;
+}
+
 static int dispatch(struct wv_loop_source *source, uint32_t events, uint64_t now)
 {
     int r;
@@ -103,6 +121,8 @@ static int dispatch(struct wv_loop_source *source, uint32_t events, uint64_t now
         r = drain_counter(source->fd);
         if (r != 0) /* positive: it was set anew since it fired */
             return r < 0 ? r : 0;
+        if (source->series && !took_deadline(source, now))
+            return 0;
         if (source->period_ns == 0)
             source->at_ns = 0;
         return source->fn.timer(source->userdata, now);
@@ -292,11 +312,33 @@ static void set_timer(struct wv_loop_source *timer, uint64_t at_ns, uint64_t per
     timerfd_settime(timer->fd, flags, &spec, NULL);
     timer->at_ns = at_ns;
     timer->period_ns = period_ns;
+    timer->series = false;
 }
 
 void wv_loop_timer_at(struct wv_loop_source *timer, uint64_t at_ns)
 {
     set_timer(timer, at_ns, 0, TFD_TIMER_ABSTIME);
+}
+
+static uint64_t distance(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : b - a;
+}
+
+void wv_loop_timer_about(struct wv_loop_source *timer, uint64_t at_ns, uint64_t slack_ns)
+{
+    bool next = at_ns > timer->asked_ns + slack_ns; /* not merely the same one again */
+    uint64_t step = next ? at_ns - timer->asked_ns : timer->step_ns;
+    bool steady = step < SERIES_STEP_NS && distance(step, timer->step_ns) <= slack_ns;
+    if (next)
+        timer->asked_ns = at_ns;
+    timer->step_ns = step;
+    timer->wanted = true;
+    if (timer->at_ns && distance(at_ns, timer->at_ns) <= slack_ns)
+        return;
+    timer->asked_ns = at_ns;
+    set_timer(timer, at_ns, steady ? step : 0, TFD_TIMER_ABSTIME);
+    timer->series = steady;
 }
 
 void wv_loop_timer_every(struct wv_loop_source *timer, uint64_t period_ns)

@@ -41,6 +41,10 @@ int wv_loop_add_timer(struct wv_loop *l, wv_loop_timer_fn fn, void *userdata,
 /* Fires once at the absolute time AT_NS (already past: at once); 0 disarms. Cheap when AT_NS did not change.
  */
 void wv_loop_timer_at(struct wv_loop_source *timer, uint64_t at_ns);
+/* The same for a stream of many deadlines: may fire up to SLACK_NS before or after AT_NS. Deadlines that
+ * follow each other at one distance, below 2 ms, are then armed once for all of them: arming is what a timer
+ * costs, most of all in a virtual machine. */
+void wv_loop_timer_about(struct wv_loop_source *timer, uint64_t at_ns, uint64_t slack_ns);
 /* Fires every PERIOD_NS, first after one period; 0 disarms. */
 void wv_loop_timer_every(struct wv_loop_source *timer, uint64_t period_ns);
 /* Blocks SIGNAL in the thread and delivers it through a signalfd. */

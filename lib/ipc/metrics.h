@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WV_METRICS_PAGE_BYTES (256u << 10)
-#define WV_METRICS_MAX        60
+#define WV_METRICS_PAGE_BYTES (320u << 10)
+#define WV_METRICS_MAX        76
 #define WV_METRIC_BUCKETS     480 /* log-linear: 16 a power of two, exact below 16, relative error <= 6.25 % */
 
 enum wv_metric_kind { WV_METRIC_COUNTER = 1, WV_METRIC_GAUGE = 2, WV_METRIC_HISTOGRAM = 3 };

@@ -6,7 +6,7 @@
 
 #include <stdatomic.h>
 
-#define METRICS_MAGIC UINT64_C(0x32545254454d5657) /* "WVMETRT2" */
+#define METRICS_MAGIC UINT64_C(0x33545254454d5657) /* "WVMETRT3" */
 
 struct metrics_descriptor {
     char name[64], unit[16], help[160];

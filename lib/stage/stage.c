@@ -109,8 +109,9 @@ bool wv_stage_is_restarting(const struct wv_stage *stage)
 static int on_stop_signal(void *userdata, int signal, uint64_t now)
 {
     struct wv_stage *s = userdata;
+    /* systemd ends a process in the same way whether another follows or not; SIGINT says that none does. */
     if (!s->draining)
-        s->restarting = wv_stage_is_managed();
+        s->restarting = wv_stage_is_managed() && signal != SIGINT;
     wv_stage_say_leaving(userdata);
     wv_stage_drain(userdata);
     return 0;

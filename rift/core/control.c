@@ -18,7 +18,7 @@ struct rift_control_chunk *rift_control_chunk_new(const uint8_t *data, size_t le
     struct rift_control_chunk *c = malloc(sizeof *c + len);
     if (!c)
         return NULL;
-    *c = (struct rift_control_chunk){.len = (uint16_t)len, .last = last};
+    *c = (struct rift_control_chunk){.len = (uint16_t)len, .capacity = (uint16_t)len, .last = last};
     if (len)
         memcpy(c->data, data, len);
     return c;
@@ -198,10 +198,35 @@ void rift_control_rx_init(struct rift_control_rx *r)
 static void drop_rx(struct rift_control_rx *r, uint32_t seq)
 {
     struct rift_control_chunk **c = &r->chunks[seq % RIFT_CONTROL_WINDOW];
-    if (*c)
-        r->memory_bytes -= sizeof **c + (*c)->len;
-    free(*c);
+    if (!*c)
+        return;
+    if (!r->spare && (*c)->capacity == RIFT_CONTROL_CHUNK_BYTES) {
+        r->spare = *c;
+    } else {
+        r->memory_bytes -= sizeof **c + (*c)->capacity;
+        free(*c);
+    }
     *c = NULL;
+}
+
+/* A chunk with LEN bytes of DATA, with room for the longest, so that it can be used again. NULL: no memory.
+ */
+static struct rift_control_chunk *take_chunk(struct rift_control_rx *r, const uint8_t *data, size_t len,
+                                             bool last)
+{
+    struct rift_control_chunk *c = r->spare;
+    r->spare = NULL;
+    if (!c) {
+        c = malloc(sizeof *c + RIFT_CONTROL_CHUNK_BYTES);
+        if (!c)
+            return NULL;
+        r->memory_bytes += sizeof *c + RIFT_CONTROL_CHUNK_BYTES;
+    }
+    *c =
+        (struct rift_control_chunk){.len = (uint16_t)len, .capacity = RIFT_CONTROL_CHUNK_BYTES, .last = last};
+    if (len)
+        memcpy(c->data, data, len);
+    return c;
 }
 
 static void drop_message(struct rift_control_rx *r)
@@ -217,6 +242,10 @@ void rift_control_rx_fini(struct rift_control_rx *r)
 {
     for (uint32_t i = 0; i < RIFT_CONTROL_WINDOW; i++)
         drop_rx(r, i);
+    if (r->spare)
+        r->memory_bytes -= sizeof *r->spare + r->spare->capacity;
+    free(r->spare);
+    r->spare = NULL;
     drop_message(r);
 }
 
@@ -235,10 +264,9 @@ int rift_control_rx_frame(struct rift_control_rx *r, struct wv_reader *body)
     uint32_t window = r->held ? RIFT_CONTROL_IN_FLIGHT : RIFT_CONTROL_WINDOW;
     if (seq - r->taken >= window || *place)
         return 0;
-    struct rift_control_chunk *c = rift_control_chunk_new(wv_read_span(body, len), len, flags & FLAG_LAST);
+    struct rift_control_chunk *c = take_chunk(r, wv_read_span(body, len), len, flags & FLAG_LAST);
     if (!c)
         return 0; /* as if it had been lost: it comes again */
-    r->memory_bytes += sizeof *c + len;
     *place = c;
     r->dirty = true;
     while (r->next - r->taken < RIFT_CONTROL_WINDOW && r->chunks[r->next % RIFT_CONTROL_WINDOW])

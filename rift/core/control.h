@@ -9,7 +9,7 @@
 
 struct rift_control_chunk {
     uint64_t sent_ns;
-    uint16_t len;
+    uint16_t len, capacity;
     uint8_t tries;
     bool last; /* of its message */
     bool acked, lost;
@@ -47,9 +47,10 @@ bool rift_control_tx_ack(struct rift_control_tx *t, uint32_t next, uint64_t bitm
 
 struct rift_control_rx {
     struct rift_control_chunk *chunks[RIFT_CONTROL_WINDOW];
-    uint32_t taken;  /* next chunk to be joined to a message */
-    uint32_t next;   /* all before it have come */
-    uint32_t number; /* of messages handed out */
+    uint32_t taken;                   /* next chunk to be joined to a message */
+    uint32_t next;                    /* all before it have come */
+    uint32_t number;                  /* of messages handed out */
+    struct rift_control_chunk *spare; /* so that a message now and then allocates nothing */
     uint8_t *message;
     size_t message_len, message_capacity;
     bool message_lent; /* the application still reads it */

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #define PROBE_NS (250 * WV_NS_PER_MS)
+#define LATE_NS  (100 * WV_NS_PER_US)
 
 bool delta_pacer_pair_open(const struct delta_pacer *p, uint64_t now)
 {
@@ -17,7 +18,9 @@ bool delta_pacer_sent(struct delta_pacer *p, uint32_t bytes, uint64_t now)
     bool second = delta_pacer_pair_open(p, now);
     p->pair_open = !second;
     p->pair_at = now;
-    uint64_t from = WV_MAX(p->busy_until, now);
+    /* A timer that came late costs the stream nothing. */
+    bool late = p->busy_until < now && now - p->busy_until <= LATE_NS;
+    uint64_t from = late ? p->busy_until : WV_MAX(p->busy_until, now);
     p->busy_until = from + (uint64_t)fmin((double)bytes * 8e9 / p->pace_bps, 1e9);
     p->probe_at = now + PROBE_NS;
     return second;

@@ -7,39 +7,7 @@
  * per frame or packet. It must only ever see authentic input (behind the datagram's AEAD): what it computes
  * from a wrong repair is wrong. It stays inside its memory for any bytes whatever.
  *
- * ---- The wire: body of VIDEO_REPAIR, host to client ----
- *
- * | offset | size | field |
- * |---|---|---|
- * | 0 | 4 | frame id *f* of the newest frame covered |
- * | 4 | 2 | epoch of all frames covered |
- * | 6 | 2 | size of a fragment in all frames covered, as in VIDEO |
- * | 8 | 1 | cover: bit *d* (0 to 3) set: frame *f* - *d* is covered. Bit 0 is always set, bits 4 to 7 never |
- * | 9 | 1 | group *g*, 0 unless frame *f* has more than 128 fragments |
- * | 10 | 1 | repair index *x*, 0 to 127: the seed of the coefficients |
- * | 11 | 3 each | per covered frame, newest first: length in bytes (bits 0 to 22), is a keyframe (bit 23) |
- * | | | the repair symbol |
- *
- * A length is 1 to 4,194,328. A frame of length *n* has ceil(*n* / size) fragments, at most 1024; the
- * fragments are the source symbols. All symbols are as long as the repair symbol, whose length is the smaller
- * of *size* and the longest covered frame's length; a shorter last fragment counts as filled up with zeros.
- *
- * A frame of up to 128 fragments is one group. A longer one has G = ceil(count / 128) groups; fragment i
- * belongs to group i mod G at position i div G, and a repair covers group *g* of this one frame (cover = 1).
- * A repair that covers more than one frame covers at most 256 fragments in frames of at most 128.
- *
- * The repair symbol is the sum over GF(2^8) of coefficient * source symbol over all fragments covered. The
- * coefficient of position p
- *   in frame f itself is 1 / ((128 + x) xor p) (a Cauchy matrix: x repairs mend any x losses once the older
- *   frames are known);
- *   in frame f - d, d > 0, is byte p mod 8, counted from the least significant, of
- *   mix(f + x * 2^32 + d * 2^40 + (p div 8) * 2^48), or 1 where that byte is 0. mix(z) is SplitMix64:
- *   z += 0x9e3779b97f4a7c15; z = (z xor z >> 30) * 0xbf58476d1ce4e5b9; z = (z xor z >> 27) *
- *   0x94d049bb133111eb; z xor z >> 31, modulo 2^64.
- *
- * Malformed: a value out of its range, a symbol of another length, a shape (epoch, keyframe, size, count,
- * length) that differs from what a VIDEO, VIDEO_END or VIDEO_REPAIR said of the same frame before. A repair
- * that reaches back more than 15 frames behind the newest frame known is ignored. */
+ * The body of VIDEO_REPAIR and its code: proto/WIRE.md, section 6.8. */
 #pragma once
 
 #include "lib/base/bytes.h"

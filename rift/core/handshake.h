@@ -35,8 +35,10 @@ enum {
     RIFT_HANDSHAKE_WRONG_KEY = 3, /* the host proved another key than the expected one */
 };
 
-/* EXPECTED_KEY: the host's X25519 public key, or NULL to take any (the caller compares afterwards). PAYLOAD
- * goes into message 3, encrypted. Returns 0, -ENOMEM, -EMSGSIZE. */
+/* EXPECTED_KEY: the host's X25519 public key, which also keys the first datagram: a host does not answer who
+ * does not know it. NULL: any key is taken and the first datagram is keyed by a constant, which a host
+ * answers only while it shows a pairing code; the caller then trusts nothing but pairing. PAYLOAD goes into
+ * message 3, encrypted. Returns 0, -ENOMEM, -EMSGSIZE. */
 int rift_initiator_new(struct rift_initiator **ret, const uint8_t static_secret[32],
                        const uint8_t *expected_key, uint32_t local_id, const uint8_t *payload,
                        size_t payload_len, uint64_t now, uint64_t time_limit_ns);
@@ -62,6 +64,14 @@ uint64_t rift_initiator_timeout(const struct rift_initiator *h);
 int rift_initiator_finish(const struct rift_initiator *h, struct rift_session_config *ret_config,
                           uint8_t ret_host_key[32]);
 
+/* Once rift_initiator_finish() gave 0: the base of the inner channel's keys (rift_inner_derive()) and the
+ * handshake hash (public: binds pairing to this handshake). Returns 0 or RIFT_HANDSHAKE_PENDING. */
+int rift_initiator_inner(const struct rift_initiator *h, uint8_t ret_base[32], uint8_t ret_hash[64]);
+
+/* The key of an INIT's MAC for a host's public key; NULL: the constant of pairing. BLAKE2b-256 over "RIFT 1
+ * first" and the 32 bytes (0 for NULL). */
+void rift_handshake_first_key(const uint8_t *host_key, uint8_t ret_key[32]);
+
 /* ---- responder's associations ---- */
 
 struct rift_responder;
@@ -79,6 +89,8 @@ struct rift_responder_question {
 struct rift_responder_stats {
     uint64_t started, cookies_sent, finished, refused, expired, malformed;
     uint64_t dropped; /* well-formed, but no room or not for an association that waits for it */
+    uint64_t unkeyed; /* INITs without a right MAC */
+    uint64_t forged;  /* messages 3 that the key holder could not read */
     size_t half_open;
 };
 
@@ -89,6 +101,10 @@ struct rift_responder_stats {
 int rift_responder_new(struct rift_responder **ret, const uint8_t secret[32], size_t max_half_open,
                        uint64_t now);
 struct rift_responder *rift_responder_free(struct rift_responder *r);
+
+/* INITs must carry a MAC under HOST_KEY (rift_handshake_first_key()), or, with PAIRING, under the constant.
+ * Until this was called every INIT is dropped. Associations stay. */
+void rift_responder_set_keys(struct rift_responder *r, const uint8_t host_key[32], bool pairing);
 
 /* Takes a handshake datagram from ADDRESS. LOCAL_ID is a free session id to use should an association begin;
  * an INIT is dropped when it belongs to another association already, so draw it anew (at random) for each
@@ -112,6 +128,9 @@ int rift_responder_answer(struct rift_responder *r, uint64_t token, const uint8_
 int rift_responder_complete(struct rift_responder *r, uint64_t token, const uint8_t key_send[32],
                             const uint8_t key_receive[32], uint64_t now,
                             struct rift_session_config *ret_config, uint8_t ret_address[RIFT_ADDRESS_BYTES]);
+
+/* Message 3 was forged: the association goes on waiting for the true one; nobody ends it by a forgery. */
+void rift_responder_keep(struct rift_responder *r, uint64_t token);
 
 /* The key holder refused (forged, malformed): forgets the association. Nothing happens when the question was
  * answered before. */

@@ -22,6 +22,7 @@ struct rift_initiator {
     enum initiator_state state;
     uint32_t local_id, remote_id;
     uint8_t expected_key[32];
+    uint8_t first_key[32]; /* of INIT's MAC */
     bool has_expected_key;
     struct rift_noise *noise; /* after message 1; from SENDING_FINISH on: finished */
     struct rift_noise *trial; /* where a RESPONSE is tried, so that a forged one leaves NOISE as it is */
@@ -59,6 +60,7 @@ int rift_initiator_new(struct rift_initiator **ret, const uint8_t static_secret[
         memcpy(h->expected_key, expected_key, 32);
         h->has_expected_key = true;
     }
+    rift_handshake_first_key(expected_key, h->first_key);
     uint8_t prologue[RIFT_PROLOGUE_BYTES];
     rift_handshake_prologue(local_id, prologue);
     int r = rift_noise_new(&h->noise, true, static_secret, prologue, sizeof prologue, NULL);
@@ -103,7 +105,7 @@ int rift_initiator_send(struct rift_initiator *h, uint8_t *buffer, size_t capaci
         .message_len = h->message_len,
     };
     memcpy(d.cookie, h->cookie, sizeof d.cookie);
-    int r = rift_handshake_build(&d, buffer, capacity, ret_len);
+    int r = rift_handshake_build(&d, h->first_key, buffer, capacity, ret_len);
     if (r < 0)
         return r;
     h->next_send = add_time(now, h->interval);
@@ -188,5 +190,16 @@ int rift_initiator_finish(const struct rift_initiator *h, struct rift_session_co
     ret_config->local_id = h->local_id;
     ret_config->remote_id = h->remote_id;
     memcpy(ret_host_key, rift_noise_remote_static(h->noise), 32);
+    return 0;
+}
+
+int rift_initiator_inner(const struct rift_initiator *h, uint8_t ret_base[32], uint8_t ret_hash[64])
+{
+    if (h->state != SENDING_FINISH)
+        return RIFT_HANDSHAKE_PENDING;
+    int r = rift_noise_split_inner(h->noise, ret_base);
+    if (r < 0)
+        return r;
+    memcpy(ret_hash, rift_noise_handshake_hash(h->noise), RIFT_NOISE_HASH_BYTES);
     return 0;
 }

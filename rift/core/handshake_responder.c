@@ -36,6 +36,7 @@ struct association {
     uint8_t fingerprint[FINGERPRINT]; /* of address, initiator's id and message 1: this very INIT */
     uint8_t init_address[RIFT_ADDRESS_BYTES];
     uint8_t finish_address[RIFT_ADDRESS_BYTES];
+    bool has_finish_address;
     uint64_t changed, asked, deadline;
     uint8_t message[RIFT_HANDSHAKE_MESSAGE_MAX]; /* message 2 */
     size_t message_len;
@@ -48,6 +49,8 @@ struct pending_cookie {
 
 struct rift_responder {
     uint8_t secret[32];
+    uint8_t first_keys[2][32]; /* of INITs' MACs: the host's, and pairing's constant */
+    unsigned n_first_keys;
     uint64_t serial;
     uint64_t next_expiry; /* no association's deadline is earlier */
     struct rift_responder_stats stats;
@@ -83,6 +86,21 @@ struct rift_responder *rift_responder_free(struct rift_responder *r)
         free(r);
     }
     return NULL;
+}
+
+void rift_responder_set_keys(struct rift_responder *r, const uint8_t host_key[32], bool pairing)
+{
+    rift_handshake_first_key(host_key, r->first_keys[0]);
+    rift_handshake_first_key(NULL, r->first_keys[1]);
+    r->n_first_keys = pairing ? 2 : 1;
+}
+
+static bool is_keyed(const struct rift_responder *r, const uint8_t *datagram, size_t len)
+{
+    for (unsigned i = 0; i < r->n_first_keys; i++)
+        if (rift_handshake_is_keyed(datagram, len, r->first_keys[i]))
+            return true;
+    return false;
 }
 
 /* ---- the table ---- */
@@ -320,6 +338,7 @@ static int receive_finish(struct rift_responder *r, const uint8_t address[RIFT_A
     set_response_due(r, a, false);
     set_state(r, a, ASKED_3);
     memcpy(a->finish_address, address, RIFT_ADDRESS_BYTES);
+    a->has_finish_address = true;
     return ask(a, 3, d, now, ret_question);
 }
 
@@ -328,6 +347,11 @@ int rift_responder_receive(struct rift_responder *r, const uint8_t address[RIFT_
                            struct rift_responder_question *ret_question)
 {
     struct rift_handshake_datagram d;
+    /* Who does not know the key costs one hash, and learns not even that there is a host. */
+    if (rift_datagram_kind(datagram, len) == RIFT_DATAGRAM_INIT && !is_keyed(r, datagram, len)) {
+        r->stats.unkeyed++;
+        return RIFT_HANDSHAKE_PENDING;
+    }
     expire(r, now);
     if (rift_handshake_parse(datagram, len, &d) == 0) {
         if (d.kind == RIFT_DATAGRAM_INIT)
@@ -364,7 +388,11 @@ int rift_responder_complete(struct rift_responder *r, uint64_t token, const uint
 {
     expire(r, now);
     struct association *a = find_token(r, token, ASKED_3);
+    /* A question that was asked twice: the first time about a forgery, which was answered by "keep"
+     * meanwhile. */
     if (!a)
+        a = find_token(r, token, WAIT_FINISH);
+    if (!a || !a->has_finish_address)
         return -ENOENT;
     ret_config->role = RIFT_ROLE_HOST;
     ret_config->local_id = a->local_id;
@@ -377,6 +405,15 @@ int rift_responder_complete(struct rift_responder *r, uint64_t token, const uint
     set_deadline(r, a, now);
     r->stats.finished++;
     return 0;
+}
+
+void rift_responder_keep(struct rift_responder *r, uint64_t token)
+{
+    struct association *a = find_token(r, token, ASKED_3);
+    if (!a)
+        return;
+    r->stats.forged++;
+    set_state(r, a, WAIT_FINISH);
 }
 
 void rift_responder_refuse(struct rift_responder *r, uint64_t token)
@@ -406,7 +443,7 @@ static int send_response(struct rift_responder *r, uint8_t *buffer, size_t capac
         .message = a->message,
         .message_len = a->message_len,
     };
-    int error = rift_handshake_build(&d, buffer, capacity, ret_len);
+    int error = rift_handshake_build(&d, NULL, buffer, capacity, ret_len);
     if (error < 0)
         return error;
     set_response_due(r, a, false);
@@ -420,7 +457,7 @@ static int send_cookie(struct rift_responder *r, uint8_t *buffer, size_t capacit
     const struct pending_cookie *c = &r->cookies[r->cookies_head];
     struct rift_handshake_datagram d = {.kind = RIFT_DATAGRAM_COOKIE, .initiator_id = c->initiator_id};
     make_cookie(r, c->address, c->initiator_id, now / COOKIE_SLOT, d.cookie);
-    int error = rift_handshake_build(&d, buffer, capacity, ret_len);
+    int error = rift_handshake_build(&d, NULL, buffer, capacity, ret_len);
     if (error < 0)
         return error;
     memcpy(ret_address, c->address, RIFT_ADDRESS_BYTES);

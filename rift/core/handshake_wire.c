@@ -51,10 +51,45 @@ void rift_handshake_prologue(uint32_t initiator_id, uint8_t ret_prologue[RIFT_PR
     wv_write_u32(&w, initiator_id);
 }
 
+void rift_handshake_first_key(const uint8_t *host_key, uint8_t ret_key[32])
+{
+    uint8_t input[12 + 32] = "RIFT 1 first";
+    if (host_key)
+        memcpy(input + 12, host_key, 32);
+    crypto_generichash(ret_key, 32, input, sizeof input, NULL, 0);
+}
+
+/* What stands before the MAC, and the Noise message behind it. */
+static void make_mac(const uint8_t head[RIFT_INIT_KEYED_BYTES], const uint8_t *message, size_t message_len,
+                     const uint8_t key[32], uint8_t ret_mac[RIFT_INIT_MAC_BYTES])
+{
+    crypto_generichash_state state;
+    crypto_generichash_init(&state, key, 32, RIFT_INIT_MAC_BYTES);
+    crypto_generichash_update(&state, head, RIFT_INIT_KEYED_BYTES);
+    crypto_generichash_update(&state, message, message_len);
+    crypto_generichash_final(&state, ret_mac, RIFT_INIT_MAC_BYTES);
+}
+
+bool rift_handshake_is_keyed(const uint8_t *datagram, size_t len, const uint8_t key[32])
+{
+    uint8_t mac[RIFT_INIT_MAC_BYTES];
+    struct wv_reader r;
+    wv_reader_init(&r, datagram, len);
+    wv_read_span(&r, RIFT_INIT_KEYED_BYTES - 2);
+    size_t message_len = wv_read_u16(&r);
+    const uint8_t *claimed = wv_read_span(&r, RIFT_INIT_MAC_BYTES);
+    const uint8_t *message = wv_read_span(&r, message_len);
+    if (r.failed || message_len > RIFT_HANDSHAKE_MESSAGE_MAX)
+        return false;
+    make_mac(datagram, message, message_len, key, mac);
+    return sodium_memcmp(mac, claimed, sizeof mac) == 0;
+}
+
 static int parse_init(struct wv_reader *r, struct rift_handshake_datagram *d)
 {
     const uint8_t *cookie = wv_read_span(r, RIFT_COOKIE_BYTES);
     size_t message_len = wv_read_u16(r);
+    wv_read_span(r, RIFT_INIT_MAC_BYTES); /* rift_handshake_is_keyed() */
     if (message_len < RIFT_MESSAGE_1_BYTES || message_len > RIFT_HANDSHAKE_MESSAGE_MAX)
         return -EBADMSG;
     d->message = wv_read_span(r, message_len);
@@ -111,8 +146,22 @@ int rift_handshake_parse(const uint8_t *datagram, size_t len, struct rift_handsh
     return error;
 }
 
-int rift_handshake_build(const struct rift_handshake_datagram *d, uint8_t *buffer, size_t capacity,
-                         size_t *ret_len)
+/* The MAC, the message and the padding of an INIT, behind its first 26 bytes. */
+static void write_init_rest(const struct rift_handshake_datagram *d, const uint8_t key[32],
+                            struct wv_writer *w)
+{
+    uint8_t mac[RIFT_INIT_MAC_BYTES];
+    make_mac(w->data, d->message, d->message_len, key, mac);
+    wv_write_span(w, mac, sizeof mac);
+    wv_write_span(w, d->message, d->message_len);
+    size_t padding_len = w->failed ? 0 : RIFT_MTU_BYTES - w->length;
+    uint8_t *padding = wv_write_reserve(w, padding_len);
+    if (padding)
+        memset(padding, 0, padding_len);
+}
+
+int rift_handshake_build(const struct rift_handshake_datagram *d, const uint8_t *key, uint8_t *buffer,
+                         size_t capacity, size_t *ret_len)
 {
     struct wv_writer w;
     wv_writer_init(&w, buffer, capacity < RIFT_MTU_BYTES ? capacity : RIFT_MTU_BYTES);
@@ -124,15 +173,12 @@ int rift_handshake_build(const struct rift_handshake_datagram *d, uint8_t *buffe
         wv_write_span(&w, d->cookie, RIFT_COOKIE_BYTES);
     else
         wv_write_u32(&w, d->kind == RIFT_DATAGRAM_FINISH ? d->initiator_id : d->responder_id);
-    if (d->kind == RIFT_DATAGRAM_INIT)
+    if (d->kind == RIFT_DATAGRAM_INIT) {
         wv_write_u16(&w, (uint16_t)d->message_len);
-    if (d->kind != RIFT_DATAGRAM_COOKIE)
+        if (!w.failed)
+            write_init_rest(d, key, &w);
+    } else if (d->kind != RIFT_DATAGRAM_COOKIE) {
         wv_write_span(&w, d->message, d->message_len);
-    if (d->kind == RIFT_DATAGRAM_INIT && !w.failed) {
-        size_t padding_len = RIFT_MTU_BYTES - w.length;
-        uint8_t *padding = wv_write_reserve(&w, padding_len);
-        if (padding)
-            memset(padding, 0, padding_len);
     }
     if (w.failed)
         return -EMSGSIZE;

@@ -6,10 +6,12 @@
 
 #define RIFT_HANDSHAKE_VERSION 1
 #define RIFT_COOKIE_BYTES      16
+#define RIFT_INIT_MAC_BYTES    16
 
 /* kind, version, two zero bytes, first id */
 #define RIFT_HANDSHAKE_HEAD_BYTES  8
-#define RIFT_INIT_HEAD_BYTES       (RIFT_HANDSHAKE_HEAD_BYTES + RIFT_COOKIE_BYTES + 2)
+#define RIFT_INIT_KEYED_BYTES      (RIFT_HANDSHAKE_HEAD_BYTES + RIFT_COOKIE_BYTES + 2) /* before the MAC */
+#define RIFT_INIT_HEAD_BYTES       (RIFT_INIT_KEYED_BYTES + RIFT_INIT_MAC_BYTES)
 #define RIFT_REPLY_HEAD_BYTES      (RIFT_HANDSHAKE_HEAD_BYTES + 4) /* RESPONSE and FINISH */
 #define RIFT_COOKIE_DATAGRAM_BYTES (RIFT_HANDSHAKE_HEAD_BYTES + RIFT_COOKIE_BYTES)
 
@@ -29,7 +31,11 @@ struct rift_handshake_datagram {
 /* Returns 0, or -EBADMSG for anything but a well-formed handshake datagram of this version. */
 int rift_handshake_parse(const uint8_t *datagram, size_t len, struct rift_handshake_datagram *ret_parsed);
 
-/* Writes D (the padding of INIT included). Returns 0, or -EMSGSIZE when it doesn't fit into CAPACITY or into
- * RIFT_MTU_BYTES. */
-int rift_handshake_build(const struct rift_handshake_datagram *d, uint8_t *buffer, size_t capacity,
-                         size_t *ret_len);
+/* Whether an INIT, whatever else it is, carries the MAC of KEY (rift_handshake_first_key()). Looks at nothing
+ * else: the first thing that is asked of a datagram by nobody. Also false for what is too short. */
+bool rift_handshake_is_keyed(const uint8_t *datagram, size_t len, const uint8_t key[32]);
+
+/* Writes D (the padding of INIT included). KEY makes an INIT's MAC; NULL for the other kinds. Returns 0, or
+ * -EMSGSIZE when it doesn't fit into CAPACITY or into RIFT_MTU_BYTES. */
+int rift_handshake_build(const struct rift_handshake_datagram *d, const uint8_t *key, uint8_t *buffer,
+                         size_t capacity, size_t *ret_len);

@@ -3,6 +3,7 @@
 #include "lib/base/util.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define REPEAT_NS      (10 * WV_NS_PER_MS)
 #define REPEAT_FAST    3 /* passes at REPEAT_NS before it backs off */
@@ -37,9 +38,15 @@ int rift_input_event_check(const struct rift_input_event *event)
     }
 }
 
-void rift_input_tx_init(struct rift_input_tx *t)
+void rift_input_tx_init(struct rift_input_tx *t, const uint8_t key[RIFT_INNER_KEY_BYTES])
 {
     *t = (struct rift_input_tx){.first = 1, .next = 1, .fresh = 1, .due = RIFT_NEVER};
+    memcpy(t->key, key, sizeof t->key);
+}
+
+bool rift_input_tx_used_up(const struct rift_input_tx *t)
+{
+    return t->next == 0;
 }
 
 static bool is_move(const struct rift_input_event *event)
@@ -86,6 +93,8 @@ int rift_input_tx_push(struct rift_input_tx *t, const struct rift_input_event *e
 {
     if (rift_input_event_check(event) < 0)
         return -EINVAL;
+    if (rift_input_tx_used_up(t))
+        return RIFT_SESSION_FULL;
     if (coalesce(t, event)) {
         *ret_seq = t->next - 1;
         return 0;
@@ -130,6 +139,19 @@ void rift_input_event_write(struct wv_writer *w, const struct rift_input_event *
     wv_write_u64(w, e->time_us);
 }
 
+/* The moment of first sending: from here on the event may not change any more, and is forgotten. */
+static void seal_event(struct rift_input_tx *t, uint32_t seq)
+{
+    struct rift_input_event *event = &t->events[seq % RIFT_INPUT_QUEUE];
+    uint8_t plain[RIFT_INPUT_PLAIN_BYTES];
+    struct wv_writer w;
+    wv_writer_init(&w, plain, sizeof plain);
+    rift_input_event_write(&w, event);
+    rift_input_seal(t->key, seq, plain, t->sealed[seq % RIFT_INPUT_QUEUE]);
+    explicit_bzero(plain, sizeof plain);
+    explicit_bzero(event, sizeof *event);
+}
+
 bool rift_input_tx_write(struct rift_input_tx *t, struct wv_writer *w, uint64_t rtt_ns, uint64_t now)
 {
     if (t->first == t->next || (!t->flushing && now < t->due))
@@ -148,13 +170,13 @@ bool rift_input_tx_write(struct rift_input_tx *t, struct wv_writer *w, uint64_t 
     wv_write_u32(w, t->flush_next);
     wv_write_u8(w, (uint8_t)count);
     for (uint32_t i = 0; i < count; i++, t->flush_next++) {
-        rift_input_event_write(w, &t->events[t->flush_next % RIFT_INPUT_QUEUE]);
         if (t->flush_next == t->fresh) {
-            t->fresh++;
+            seal_event(t, t->fresh++);
             t->sent++;
         } else {
             t->repeated++;
         }
+        wv_write_span(w, t->sealed[t->flush_next % RIFT_INPUT_QUEUE], RIFT_INPUT_SEALED_BYTES);
     }
     if (t->flush_next == t->next) {
         t->flushing = false;
@@ -211,14 +233,12 @@ int rift_input_rx_frame(struct rift_input_rx *r, struct wv_reader *body, uint64_
     if (body->failed || count == 0 || body->left != (size_t)count * RIFT_INPUT_EVENT_BYTES)
         return -EBADMSG;
     for (; count; count--, seq++) {
-        struct rift_input_event event = rift_input_event_read(body);
+        const uint8_t *sealed = wv_read_span(body, RIFT_INPUT_SEALED_BYTES);
         if (seq != r->next)
             continue; /* had it, or something before it is missing: both are repeated anyway */
-        if (rift_input_event_check(&event) < 0)
-            return -EPROTO;
         if (r->next - r->taken == RIFT_INPUT_QUEUE)
             break; /* the application doesn't take them: not acknowledged, so they come again */
-        r->events[r->next++ % RIFT_INPUT_QUEUE] = event;
+        memcpy(r->events[r->next++ % RIFT_INPUT_QUEUE], sealed, RIFT_INPUT_SEALED_BYTES);
         r->received++;
         r->dirty = true;
     }
@@ -228,12 +248,13 @@ int rift_input_rx_frame(struct rift_input_rx *r, struct wv_reader *body, uint64_
     return 0;
 }
 
-bool rift_input_rx_pop(struct rift_input_rx *r, uint32_t *ret_seq, struct rift_input_event *ret_event)
+bool rift_input_rx_pop(struct rift_input_rx *r, uint32_t *ret_seq,
+                       uint8_t ret_sealed[RIFT_INPUT_SEALED_BYTES])
 {
     if (r->taken == r->next)
         return false;
     *ret_seq = r->taken;
-    *ret_event = r->events[r->taken++ % RIFT_INPUT_QUEUE];
+    memcpy(ret_sealed, r->events[r->taken++ % RIFT_INPUT_QUEUE], RIFT_INPUT_SEALED_BYTES);
     return true;
 }
 

@@ -1,5 +1,7 @@
 /* The input channel: events in order, exactly once, by repeating everything that is not acknowledged in every
- * datagram. WIRE.md section 4. Bounded on both sides; never waits for a timer when nothing is lost. */
+ * datagram. WIRE.md section 4. Bounded on both sides; never waits for a timer when nothing is lost. The
+ * client's side seals each event; the host's side passes sealed ones on and must never be able to open one.
+ */
 #pragma once
 
 #include "lib/base/bytes.h"
@@ -7,15 +9,19 @@
 
 #define RIFT_INPUT_QUEUE 256
 
-/* The 20 bytes of an event. What was read must pass rift_input_event_check() before it is used. */
+/* The 20 bytes of an event before it is sealed. What was read must pass rift_input_event_check() before it is
+ * used. */
 void rift_input_event_write(struct wv_writer *w, const struct rift_input_event *e);
 struct rift_input_event rift_input_event_read(struct wv_reader *r);
 
 struct rift_input_tx {
-    struct rift_input_event events[RIFT_INPUT_QUEUE]; /* by sequence modulo its size */
-    uint32_t first;                                   /* oldest unacknowledged sequence */
-    uint32_t next;                                    /* sequence of the next event */
-    uint32_t fresh;                                   /* oldest one never sent */
+    uint8_t key[RIFT_INNER_KEY_BYTES];
+    /* By sequence modulo their number: an event until it is first sent, then only what it was sealed to. */
+    struct rift_input_event events[RIFT_INPUT_QUEUE];
+    uint8_t sealed[RIFT_INPUT_QUEUE][RIFT_INPUT_SEALED_BYTES];
+    uint32_t first;      /* oldest unacknowledged sequence */
+    uint32_t next;       /* sequence of the next event; 0: all were used */
+    uint32_t fresh;      /* oldest one never sent */
     uint32_t flush_next; /* where the running pass over the queue stands; next: none runs */
     bool flushing;
     unsigned repeats; /* passes since the last new event */
@@ -24,7 +30,10 @@ struct rift_input_tx {
     uint64_t sent, repeated;
 };
 
-void rift_input_tx_init(struct rift_input_tx *t);
+void rift_input_tx_init(struct rift_input_tx *t, const uint8_t key[RIFT_INNER_KEY_BYTES]);
+
+/* Whether all sequences were used: none is sealed twice, so the session is over. */
+bool rift_input_tx_used_up(const struct rift_input_tx *t);
 
 /* Returns 0 with RET_SEQ, -EINVAL or RIFT_SESSION_FULL. */
 int rift_input_tx_push(struct rift_input_tx *t, const struct rift_input_event *event, uint64_t now,
@@ -39,7 +48,7 @@ uint64_t rift_input_tx_timeout(const struct rift_input_tx *t);
 bool rift_input_tx_ack(struct rift_input_tx *t, uint32_t next);
 
 struct rift_input_rx {
-    struct rift_input_event events[RIFT_INPUT_QUEUE];
+    uint8_t events[RIFT_INPUT_QUEUE][RIFT_INPUT_SEALED_BYTES];
     uint32_t taken; /* sequence of the next event for the application */
     uint32_t next;  /* sequence that we expect from the peer */
     bool ack_due;
@@ -51,8 +60,8 @@ struct rift_input_rx {
 
 void rift_input_rx_init(struct rift_input_rx *r);
 
-/* Takes the body of an INPUT frame of datagram COUNTER. Returns 0, -EBADMSG when it isn't well formed,
- * -EPROTO when an event is out of range (it could never be skipped without breaking "exactly once"). */
+/* Takes the body of an INPUT frame of datagram COUNTER. Returns 0, or -EBADMSG when it isn't well formed. */
 int rift_input_rx_frame(struct rift_input_rx *r, struct wv_reader *body, uint64_t counter, uint64_t now);
-bool rift_input_rx_pop(struct rift_input_rx *r, uint32_t *ret_seq, struct rift_input_event *ret_event);
+bool rift_input_rx_pop(struct rift_input_rx *r, uint32_t *ret_seq,
+                       uint8_t ret_sealed[RIFT_INPUT_SEALED_BYTES]);
 void rift_input_rx_write_ack(struct rift_input_rx *r, struct wv_writer *w, uint64_t now);

@@ -43,7 +43,7 @@ static void open_slot(struct rift_join *j, uint32_t id)
     struct rift_join_slot *s = rift_join_slot(j, id);
     clear_buffer(j, s);
     s->used = true;
-    s->known = s->gone = s->whole = false;
+    s->known = s->gone = s->whole = s->mended = false;
     s->head = (struct rift_fragment){.frame_id = id};
     s->len = 0;
     s->received = s->high = s->asked = 0;
@@ -275,6 +275,9 @@ bool rift_join_recovered(struct rift_join *j, const struct rift_fragment *head, 
     if (!s || s->gone || rift_join_complete(s) || learn(j, s, head, now) < 0 ||
         (s->have[head->index / 64] >> head->index % 64 & 1))
         return false;
+    if (!s->mended)
+        j->frames_repaired++;
+    s->mended = true;
     store(j, s, head->index, data, len, now);
     advance(j, now);
     return true;

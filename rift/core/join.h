@@ -10,9 +10,10 @@
 
 struct rift_join_slot {
     bool used;
-    bool known; /* a fragment or end mark told the shape; else only the id is known */
-    bool gone;  /* can't be completed any more */
-    bool whole; /* all fragments should have come */
+    bool known;  /* a fragment or end mark told the shape; else only the id is known */
+    bool gone;   /* can't be completed any more */
+    bool whole;  /* all fragments should have come */
+    bool mended; /* a repair gave back a fragment */
     struct rift_fragment head;
     size_t len;              /* meta data and access unit, known with the last fragment; 0 before */
     uint16_t received, high; /* fragments; one past the highest */
@@ -44,7 +45,8 @@ struct rift_join {
     bool wants_key;
     uint64_t key_ask_at;
     uint64_t key_requests, frames_received, frames_lost, nacks_sent;
-    uint64_t repair_wait_ns; /* before something is asked for: repairs may bring it */
+    uint64_t frames_repaired; /* that got a fragment from a repair */
+    uint64_t repair_wait_ns;  /* before something is asked for: repairs may bring it */
 };
 
 void rift_join_init(struct rift_join *j, struct rift_pool *pool, const struct rift_timing *timing);

@@ -8,14 +8,14 @@
 #define KEEPALIVE_NS    WV_NS_PER_S
 #define CLOSES          3
 
-static int new_role_parts(struct rift_session *s)
+static int new_role_parts(struct rift_session *s, const uint8_t input_key[RIFT_KEY_BYTES])
 {
     if (s->role == RIFT_ROLE_CLIENT) {
         s->input_tx = malloc(sizeof *s->input_tx);
         s->join = malloc(sizeof *s->join);
         if (!s->input_tx || !s->join)
             return -ENOMEM;
-        rift_input_tx_init(s->input_tx);
+        rift_input_tx_init(s->input_tx, input_key);
         rift_join_init(s->join, &s->pool, &s->timing);
         return 0;
     }
@@ -43,7 +43,7 @@ int rift_session_new(struct rift_session **ret_session, const struct rift_sessio
     s->idle_timeout_ns = config->idle_timeout_ns ? config->idle_timeout_ns : IDLE_TIMEOUT_NS;
     s->heard_ns = now;
     s->cursor_due = s->feedback_due = RIFT_NEVER;
-    int result = new_role_parts(s);
+    int result = new_role_parts(s, config->input_key);
     if (result == 0)
         result = rift_rate_init(&s->rate, config, now);
     if (result == 0)
@@ -145,12 +145,9 @@ static int closed_event(struct rift_session *s, struct rift_event *ret_event)
 static int role_event(struct rift_session *s, struct rift_event *ret_event)
 {
     if (s->role == RIFT_ROLE_HOST) {
-        uint32_t seq;
-        struct rift_input_event event;
-        if (rift_input_rx_pop(s->input_rx, &seq, &event)) {
-            *ret_event = (struct rift_event){.kind = RIFT_EVENT_INPUT};
-            ret_event->input.seq = seq;
-            ret_event->input.event = event;
+        struct rift_event event = {.kind = RIFT_EVENT_INPUT};
+        if (rift_input_rx_pop(s->input_rx, &event.input.seq, event.input.sealed)) {
+            *ret_event = event;
             return 0;
         }
         if (!s->key_wanted)
@@ -248,7 +245,10 @@ int rift_session_send_input(struct rift_session *s, const struct rift_input_even
     if (s->closed)
         return RIFT_SESSION_FULL;
     rift_timing_active(&s->timing, now);
-    return rift_input_tx_push(s->input_tx, event, now, ret_seq);
+    int r = rift_input_tx_push(s->input_tx, event, now, ret_seq);
+    if (rift_input_tx_used_up(s->input_tx))
+        rift_session_end(s, RIFT_CLOSE_NORMAL, "input numbers used up", true, false, now);
+    return r;
 }
 
 int rift_session_send_control(struct rift_session *s, const uint8_t *data, size_t len, uint64_t now)
@@ -291,6 +291,7 @@ void rift_session_get_stats(const struct rift_session *s, struct rift_session_st
     if (s->join) {
         stats.frames_received = s->join->frames_received;
         stats.frames_lost = s->join->frames_lost;
+        stats.frames_repaired = s->join->frames_repaired;
         stats.nacks_sent = s->join->nacks_sent;
         stats.keyframe_requests = s->join->key_requests;
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "rift/core/cc.h"
+#include "rift/crypto/inner.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,6 +55,8 @@ struct rift_session_config {
     bool fec; /* host: send repairs when the path loses datagrams; takes reports */
     /* Frames a second at most. A client that expects some reports what arrives when; 0: it does not. */
     double fps;
+    /* Client: seals input events for the host's input stage (rift_inner_derive()). Unused by a host. */
+    uint8_t input_key[RIFT_KEY_BYTES];
     /* The sending key is renewed when one of these is reached; 0: 2^30 datagrams, 64 GiB, 10 minutes. */
     uint64_t rekey_packets, rekey_bytes, rekey_ns;
 };
@@ -107,7 +110,7 @@ enum rift_close_reason {
 
 enum rift_event_kind {
     RIFT_EVENT_FRAME = 1,        /* client: a whole access unit, in frame_id order, decodable */
-    RIFT_EVENT_INPUT,            /* host: one input event, in order, exactly once; input.seq counts from 1 */
+    RIFT_EVENT_INPUT,            /* host: one sealed input event, in order, exactly once; input.seq from 1 */
     RIFT_EVENT_CONTROL,          /* both: one control message, reliable, in order */
     RIFT_EVENT_CURSOR,           /* client */
     RIFT_EVENT_KEYFRAME_REQUEST, /* host: the client can't decode on */
@@ -125,7 +128,7 @@ struct rift_event {
         } frame;
         struct {
             uint32_t seq;
-            struct rift_input_event event;
+            uint8_t sealed[RIFT_INPUT_SEALED_BYTES]; /* rift_input_open(), then rift_input_event_read() */
         } input;
         struct {
             const uint8_t *data; /* valid until the next call on the session */
@@ -164,6 +167,7 @@ struct rift_session_stats {
 
     uint64_t repairs_sent, repairs_received; /* datagrams of forward error correction */
     uint64_t fragments_recovered;            /* that repairs gave back */
+    uint64_t frames_repaired;                /* that got a fragment so */
     uint32_t repair_permille;                /* repairs per 1000 fragments now */
 };
 
@@ -222,6 +226,7 @@ struct rift_outgoing {
     uint8_t address[RIFT_ADDRESS_BYTES]; /* where to; all zero when the session was never told an address */
     enum rift_class traffic_class;
     enum rift_ecn ecn;
+    uint64_t planned_ns; /* of the first video that the pacer held back: when it was to leave; else 0 */
 };
 
 /* The same with the address, class and marking of each datagram. CAPACITY bounds what the path is probed for
@@ -250,9 +255,10 @@ int rift_session_next_event(struct rift_session *s, struct rift_event *ret_event
 int rift_session_send_frame(struct rift_session *s, const struct rift_frame_meta *meta, const uint8_t *data,
                             size_t len, uint64_t now);
 
-/* Client: queues one input event; it is repeated in every datagram of the input class until acknowledged. A
- * pointer move or RELEASE_ALL may be joined to one just before it that was never sent; it then has its
- * sequence. Returns 0 with RET_SEQ (from 1), -EINVAL for an event out of range, RIFT_SESSION_FULL. */
+/* Client: queues one input event; it is sealed when it is first sent and repeated in every datagram of the
+ * input class until acknowledged. A pointer move or RELEASE_ALL may be joined to one just before it that was
+ * never sent; it then has its sequence. Returns 0 with RET_SEQ (from 1), -EINVAL for an event out of range,
+ * RIFT_SESSION_FULL. The event with the last sequence of 32 bits closes the session. */
 int rift_session_send_input(struct rift_session *s, const struct rift_input_event *event, uint64_t now,
                             uint32_t *ret_seq);
 

@@ -49,6 +49,8 @@ struct rift_session {
     uint64_t cursor_due; /* host: next repetition */
     unsigned cursor_repeats;
 
+    uint64_t video_held; /* host: video waits for this time of the pacer; 0: none does */
+
     /* Host: a request for a keyframe waits for the application. */
     bool key_wanted;
     uint64_t key_told_ns;

@@ -300,8 +300,6 @@ static int read_frames(struct rift_session *s, const uint8_t *payload, size_t le
             wv_reader_init(&body, bytes, body_len);
             result = handle_frame(s, type, &body, c);
         }
-        if (result == -EPROTO)
-            rift_session_end(s, RIFT_CLOSE_PROTOCOL, "input event out of range", true, false, c->now);
         if (result < 0) {
             s->stats.dropped_malformed++;
             return RIFT_SESSION_DROPPED;

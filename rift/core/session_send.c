@@ -9,6 +9,11 @@
 #define CLOSE_REPEAT_NS  (50 * WV_NS_PER_MS)
 #define CURSOR_FIRST_NS  (20 * WV_NS_PER_MS)
 #define CURSOR_DOUBLINGS 4 /* 20, 40, 80, 160 ms after a change; then with every ping */
+/* Video may leave up to 100 us before its planned time, and is on its way some 30 us after the clock was
+ * read: the datagrams of a fast stream share a wake-up and a system call. The timer is set a little early, as
+ * timers are late; what it delays all the same does not delay what is behind it (the pacers see to that). */
+#define EARLY_NS (130 * WV_NS_PER_US)
+#define LEAD_NS  (40 * WV_NS_PER_US)
 
 static bool write_cursor(struct rift_session *s, struct wv_writer *w, uint64_t now)
 {
@@ -85,15 +90,30 @@ static uint64_t video_release(const struct rift_session *s, uint64_t now)
     return s->rate.ops ? rift_rate_next(&s->rate, s->mtu.current, now) : rift_pacer_release(&s->pacer);
 }
 
+static bool has_video(const struct rift_session *s, uint64_t now)
+{
+    return rift_repair_pending(&s->repair) || rift_split_timeout(s->split) <= now;
+}
+
 /* W begins empty and grows to what the path carries. */
-static void fill_video(struct rift_session *s, struct wv_writer *w, uint64_t now)
+static void fill_video(struct rift_session *s, struct wv_writer *w, uint64_t now, struct rift_outgoing *out)
 {
     w->capacity = RIFT_PAYLOAD_MAX_BYTES;
-    if (!s->split || now < video_release(s, now))
+    if (!s->split)
         return;
+    uint64_t release = video_release(s, now);
+    if (release > rift_add_ns(now, EARLY_NS)) {
+        s->video_held = has_video(s, now) ? release : 0;
+        return;
+    }
     s->split->written = (struct rift_split_written){0};
-    if (rift_repair_write(&s->repair, w) || rift_split_write(s->split, w, now))
+    if (rift_repair_write(&s->repair, w) || rift_split_write(s->split, w, now)) {
+        /* What had to wait for a report was not held back by the pacer. */
+        out->planned_ns = s->video_held <= rift_add_ns(now, EARLY_NS) ? s->video_held : 0;
+        s->video_held = 0;
         return;
+    }
+    s->video_held = 0;
     size_t padding = rift_rate_padding(&s->rate, s->mtu.current, now);
     if (padding == 0)
         return;
@@ -170,7 +190,7 @@ static bool fill(struct rift_session *s, struct wv_writer *w, uint64_t now, stru
         return false;
     }
     out->traffic_class = RIFT_CLASS_MEDIA;
-    fill_video(s, w, now);
+    fill_video(s, w, now, out);
     return true;
 }
 
@@ -260,7 +280,10 @@ uint64_t rift_session_timeout(const struct rift_session *s)
         return 0;
     at = rift_earlier(at, s->cursor_due);
     uint64_t video = rift_repair_pending(&s->repair) ? 0 : rift_split_timeout(s->split);
-    if (video != RIFT_NEVER)
-        at = rift_earlier(at, WV_MAX(video, video_release(s, s->rate.now)));
+    if (video != RIFT_NEVER) {
+        uint64_t release = video_release(s, s->rate.now);
+        release -= WV_MIN(release, LEAD_NS);
+        at = rift_earlier(at, WV_MAX(video, release));
+    }
     return at;
 }

@@ -9,7 +9,7 @@
 #include "rift/core/session_internal.h"
 
 #define RIFT_STATE_MAGIC          0x31535352u
-#define RIFT_STATE_VERSION        2
+#define RIFT_STATE_VERSION        3
 #define RIFT_STATE_CHECKSUM_BYTES 8
 #define RIFT_STATE_BLOCK_MIN      1024u
 #define RIFT_STATE_BLOCK_MAX      (1u << 24)

@@ -82,7 +82,7 @@ static void write_input(const struct rift_input_rx *r, struct wv_writer *w)
     wv_write_u32(w, r->taken);
     wv_write_u16(w, (uint16_t)(r->next - r->taken));
     for (uint32_t seq = r->taken; seq != r->next; seq++)
-        rift_input_event_write(w, &r->events[seq % RIFT_INPUT_QUEUE]);
+        wv_write_span(w, r->events[seq % RIFT_INPUT_QUEUE], RIFT_INPUT_SEALED_BYTES);
 }
 
 static void write_chunk(const struct rift_control_chunk *c, struct wv_writer *w)

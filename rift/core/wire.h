@@ -44,7 +44,7 @@ enum rift_wire_type {
 #define RIFT_PATH_TOKEN_BYTES       8
 #define RIFT_MTU_ID_BYTES           4
 #define RIFT_INPUT_HEAD_BYTES       5
-#define RIFT_INPUT_EVENT_BYTES      20
+#define RIFT_INPUT_EVENT_BYTES      RIFT_INPUT_SEALED_BYTES
 #define RIFT_INPUT_ACK_BYTES        16
 #define RIFT_CURSOR_BYTES           13
 #define RIFT_CONTROL_HEAD_BYTES     5

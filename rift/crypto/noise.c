@@ -62,13 +62,16 @@ static void hmac(uint8_t ret[HASH], const uint8_t key[HASH], const uint8_t *data
     sodium_memzero(&state, sizeof state);
 }
 
+/* With RET_3 a third output, which the first two say nothing about. */
 static void hkdf(const uint8_t ck[HASH], const uint8_t *input, size_t len, uint8_t ret_1[HASH],
-                 uint8_t ret_2[HASH])
+                 uint8_t ret_2[HASH], uint8_t *ret_3)
 {
     uint8_t temp[HASH];
     hmac(temp, ck, input, len, NULL, 0);
     hmac(ret_1, temp, (const uint8_t[]){1}, 1, NULL, 0);
     hmac(ret_2, temp, ret_1, HASH, (const uint8_t[]){2}, 1);
+    if (ret_3)
+        hmac(ret_3, temp, ret_2, HASH, (const uint8_t[]){3}, 1);
     sodium_memzero(temp, sizeof temp);
 }
 
@@ -86,7 +89,7 @@ static void mix_hash(struct rift_noise *n, const uint8_t *data, size_t len)
 static void mix_key(struct rift_noise *n, const uint8_t *input, size_t len)
 {
     uint8_t ck[HASH], k[HASH];
-    hkdf(n->ck, input, len, ck, k);
+    hkdf(n->ck, input, len, ck, k, NULL);
     memcpy(n->ck, ck, HASH);
     memcpy(n->k, k, KEY);
     n->n = 0;
@@ -302,10 +305,23 @@ int rift_noise_split(const struct rift_noise *n, uint8_t ret_send[KEY], uint8_t 
     if (!rift_noise_finished(n))
         return -EPROTO;
     uint8_t first[HASH], second[HASH];
-    hkdf(n->ck, NULL, 0, first, second);
+    hkdf(n->ck, NULL, 0, first, second, NULL);
     memcpy(ret_send, n->initiator ? first : second, KEY);
     memcpy(ret_receive, n->initiator ? second : first, KEY);
     sodium_memzero(first, sizeof first);
     sodium_memzero(second, sizeof second);
+    return 0;
+}
+
+int rift_noise_split_inner(const struct rift_noise *n, uint8_t ret_base[KEY])
+{
+    if (!rift_noise_finished(n))
+        return -EPROTO;
+    uint8_t first[HASH], second[HASH], third[HASH];
+    hkdf(n->ck, NULL, 0, first, second, third);
+    memcpy(ret_base, third, KEY);
+    sodium_memzero(first, sizeof first);
+    sodium_memzero(second, sizeof second);
+    sodium_memzero(third, sizeof third);
     return 0;
 }

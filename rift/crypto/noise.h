@@ -52,3 +52,8 @@ const uint8_t *rift_noise_handshake_hash(const struct rift_noise *n);
  */
 int rift_noise_split(const struct rift_noise *n, uint8_t ret_send[RIFT_NOISE_KEY_BYTES],
                      uint8_t ret_receive[RIFT_NOISE_KEY_BYTES]);
+
+/* A third output of the HKDF that Split() is the first two of (the same inputs, one more output): 32 bytes
+ * that who knows the traffic keys can't compute. Keys of the inner channel come from it
+ * (rift/crypto/inner.h). Returns 0, or -EPROTO before the end. */
+int rift_noise_split_inner(const struct rift_noise *n, uint8_t ret_base[RIFT_NOISE_KEY_BYTES]);

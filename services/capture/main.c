@@ -1,9 +1,12 @@
-/* wavry-capture: the display, into the frame ring. It has the display and the ring; it never has a network
- * socket, a key of a session, or a device. */
+/* wavry-capture: the display, into the frame ring. It has the display, the ring and a key for the cursor's
+ * shape; it never has a network socket, a key of a session, or a device. */
 #include "lib/base/log.h"
 #include "lib/base/util.h"
 #include "lib/stage/stage.h"
+#include "proto/bus_keys.pb-c.h"
 #include "proto/bus_media.pb-c.h"
+#include "rift/crypto/identity.h"
+#include "services/capture/cursor_seal.h"
 #include "services/capture/stream.h"
 
 #include <errno.h>
@@ -12,13 +15,16 @@
 /* Transport tells at least once a second while somebody watches. Until its first word somebody is taken to
  * watch, so that a session sees pictures at once after our restart; but not for ever. */
 #define FIRST_WORD_NS (3 * WV_NS_PER_S)
+/* How soon the cursor's key is asked for again: no answer came. */
+#define ASK_AGAIN_NS (20 * WV_NS_PER_MS)
 
 struct capture {
     struct wv_stage *stage;
     struct wv_ring_producer *ring;
     struct wv_input_page *input_page;
     struct wv_stream *stream;
-    struct wv_loop_source *first_word;
+    struct wv_loop_source *first_word, *key_timer;
+    struct wv_cursor_sealer sealer;
 };
 
 static const struct wv_config_entry config[] = {
@@ -44,7 +50,7 @@ static void cursor_moved(void *userdata, const struct wv_cursor_state *state)
     message.x = state->x;
     message.y = state->y;
     message.visible = state->visible;
-    message.shape_id = state->shape_id;
+    message.shape_id = wv_cursor_blind(&c->sealer, state->shape_id);
     (void)wv_bus_send(wv_stage_link(c->stage, "transport"), &message.base);
 }
 
@@ -53,13 +59,12 @@ static void cursor_shape(void *userdata, const struct wv_cursor_image *image)
     struct capture *c = userdata;
     Wavry__Bus__CursorShape message = WAVRY__BUS__CURSOR_SHAPE__INIT;
 
-    message.shape_id = image->shape_id;
-    message.width = image->width;
-    message.height = image->height;
-    message.hot_x = image->hot_x;
-    message.hot_y = image->hot_y;
-    message.argb.data = (uint8_t *)(uintptr_t)image->argb; /* only packed */
-    message.argb.len = (size_t)image->width * image->height * 4;
+    if (wv_cursor_seal(&c->sealer, image) < 0)
+        return; /* no key yet: told when there is one */
+    message.shape_id = wv_cursor_blind(&c->sealer, image->shape_id);
+    message.kid = c->sealer.kid;
+    message.nonce = (ProtobufCBinaryData){.data = c->sealer.nonce, .len = sizeof(c->sealer.nonce)};
+    message.sealed = (ProtobufCBinaryData){.data = c->sealer.sealed, .len = c->sealer.len};
     (void)wv_bus_send(wv_stage_link(c->stage, "transport"), &message.base);
 }
 
@@ -103,7 +108,39 @@ static int on_boost(void *userdata, uint64_t now)
     return wv_stream_boost(c->stream, now);
 }
 
+/* ---- the cursor's key, from identity ---- */
+
+static int on_key_timer(void *userdata, uint64_t now)
+{
+    struct capture *c = userdata;
+    Wavry__Bus__CursorKeyQuestion question = WAVRY__BUS__CURSOR_KEY_QUESTION__INIT;
+
+    (void)wv_bus_send(wv_stage_link(c->stage, "identity"), &question.base);
+    wv_loop_timer_at(c->key_timer, now + ASK_AGAIN_NS);
+    return 0;
+}
+
+static int on_cursor_key(void *userdata, const ProtobufCMessage *message, uint64_t now)
+{
+    struct capture *c = userdata;
+    const Wavry__Bus__CursorKey *m = (const Wavry__Bus__CursorKey *)message;
+    bool same = m->kid == c->sealer.kid;
+
+    if (m->kid == 0 || m->key.len != sizeof(c->sealer.key)) {
+        wv_warning("identity sent a cursor key that can't be", "kid=%u bytes=%zu", m->kid, m->key.len);
+        return 0;
+    }
+    wv_loop_timer_at(c->key_timer, 0);
+    memcpy(c->sealer.key, m->key.data, sizeof(c->sealer.key));
+    c->sealer.kid = m->kid;
+    /* Who may see the picture now may not have been able to open the shape as it was sealed before. */
+    if (!same)
+        wv_stream_repeat_cursor(c->stream);
+    return 0;
+}
+
 static const struct wv_bus_rule rules[] = {
+    {"identity", &wavry__bus__cursor_key__descriptor, WV_PHASE_RUN, 200, 64, on_cursor_key},
     {"transport", &wavry__bus__capture_target__descriptor, WV_PHASE_RUN, 100, 64, on_target},
     {"transport", &wavry__bus__cursor_shape_request__descriptor, WV_PHASE_RUN, 50, 16, on_shape_request},
 };
@@ -162,6 +199,10 @@ static int open_stage(struct wv_stage *stage, void **ret_context)
         return -ENOMEM;
     c->stage = stage;
     *ret_context = c;
+    r = rift_crypto_init();
+    if (r < 0)
+        return r;
+    wv_cursor_sealer_init(&c->sealer);
     r = open_shared(c);
     if (r < 0)
         return r;
@@ -193,6 +234,10 @@ static int start(struct wv_stage *stage, void *context)
     if (r < 0)
         return r;
     wv_loop_timer_at(c->first_word, wv_now_ns() + FIRST_WORD_NS);
+    r = wv_loop_add_timer(wv_stage_loop(stage), on_key_timer, c, &c->key_timer);
+    if (r < 0)
+        return r;
+    wv_loop_timer_at(c->key_timer, 1);
     return boost < 0 ? 0 : wv_loop_add_eventfd(wv_stage_loop(stage), boost, on_boost, c, NULL);
 }
 
@@ -203,6 +248,7 @@ static void close_stage(struct wv_stage *stage, void *context)
     wv_stream_free(c->stream);
     wv_ring_producer_free(c->ring);
     wv_input_page_unmap(c->input_page);
+    explicit_bzero(&c->sealer, sizeof(c->sealer));
     free(c);
 }
 

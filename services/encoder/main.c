@@ -1,9 +1,12 @@
-/* wavry-encoder: raw pictures from capture's ring become H.264 access units in transport's ring. Must never
- * have a socket, the display, a file after it is ready, or a key of the host. */
+/* wavry-encoder: raw pictures from capture's ring become H.264 access units in transport's ring, sealed with
+ * the key that identity gives to those who may see them. Must never have a socket, the display, a file after
+ * it is ready, or a key of the host. */
 #include "lib/base/log.h"
 #include "lib/base/util.h"
 #include "lib/stage/stage.h"
+#include "proto/bus_keys.pb-c.h"
 #include "proto/bus_media.pb-c.h"
+#include "rift/crypto/identity.h"
 #include "services/encoder/lockdown.h"
 #include "services/encoder/metrics.h"
 #include "services/encoder/pump.h"
@@ -12,13 +15,17 @@
 #include <errno.h>
 #include <string.h>
 
+/* How soon the key is asked for again: no answer came, and nobody was there to be asked. */
+#define ASK_AGAIN_NS  (20 * WV_NS_PER_MS)
+#define ASK_UNSENT_NS (5 * WV_NS_PER_MS)
+
 struct encoder_stage {
     struct wv_stage *stage;
     struct wv_ring_consumer *raw;
     struct wv_au_producer *out;
     struct wv_encoder *encoder;
     struct wv_pump *pump;
-    struct wv_loop_source *timer;
+    struct wv_loop_source *timer, *key_timer;
     enum wv_pump_state said_state;
     uint32_t said_width, said_height;
     bool said;
@@ -55,6 +62,9 @@ static void say_state(struct encoder_stage *s)
     s->said_width = width;
     s->said_height = height;
     switch (state) {
+    case WV_PUMP_NO_KEY:
+        wv_stage_status(s->stage, "waiting for a media key from identity: nothing is encoded without one");
+        break;
     case WV_PUMP_NO_PICTURE:
         wv_stage_status(s->stage, "waiting for the first picture from capture");
         break;
@@ -112,7 +122,38 @@ static int on_keyframe_request(void *userdata, const ProtobufCMessage *message, 
     return work(s);
 }
 
+/* A process never goes on with its predecessor's key: its numbers are not known here. */
+static int on_key_timer(void *userdata, uint64_t now)
+{
+    struct encoder_stage *s = userdata;
+    Wavry__Bus__MediaKeyQuestion question = WAVRY__BUS__MEDIA_KEY_QUESTION__INIT;
+    int sent = wv_bus_send(wv_stage_link(s->stage, "identity"), &question.base);
+
+    wv_loop_timer_at(s->key_timer, now + (sent == WV_BUS_UNSENT ? ASK_UNSENT_NS : ASK_AGAIN_NS));
+    return 0;
+}
+
+static int on_media_key(void *userdata, const ProtobufCMessage *message, uint64_t now)
+{
+    const Wavry__Bus__MediaKey *key = (const Wavry__Bus__MediaKey *)message;
+    struct encoder_stage *s = userdata;
+    int r;
+
+    if (key->kid == 0 || key->key.len != RIFT_MEDIA_KEY_BYTES) {
+        wv_warning("identity sent a media key that can't be", "kid=%u bytes=%zu", key->kid, key->key.len);
+        return 0;
+    }
+    r = wv_pump_set_key(s->pump, key->kid, key->key.data);
+    if (r < 0) {
+        wv_error("identity counts its media keys anew; so must this process", "kid=%u", key->kid);
+        return r;
+    }
+    wv_loop_timer_at(s->key_timer, 0);
+    return r == WV_PUMP_KEY_KNOWN ? 0 : work(s);
+}
+
 static const struct wv_bus_rule rules[] = {
+    {"identity", &wavry__bus__media_key__descriptor, WV_PHASE_RUN, 200, 64, on_media_key},
     {"transport", &wavry__bus__encoder_target__descriptor, WV_PHASE_RUN, 1000, 64, on_target},
     {"transport", &wavry__bus__keyframe_request__descriptor, WV_PHASE_RUN, 500, 64, on_keyframe_request},
 };
@@ -178,7 +219,9 @@ static int open_stage(struct wv_stage *stage, void **ret_context)
     if (!s)
         return -ENOMEM;
     s->stage = stage;
-    r = open_rings(s);
+    r = rift_crypto_init();
+    if (!r)
+        r = open_rings(s);
     if (!r)
         r = open_encoder(s);
     if (!r) {
@@ -212,12 +255,15 @@ static int start_stage(struct wv_stage *stage, void *context)
     int r = wv_loop_add_timer(loop, on_event, s, &s->timer);
 
     if (!r)
+        r = wv_loop_add_timer(loop, on_key_timer, s, &s->key_timer);
+    if (!r)
         r = wv_loop_add_eventfd(loop, wv_stage_fd(stage, "raw-event"), on_event, s, NULL);
     if (r)
         return r;
     /* After a restart the newest picture is already there: take it in the loop's first round, without waiting
      * for capture or transport. */
     wv_loop_timer_at(s->timer, 1);
+    wv_loop_timer_at(s->key_timer, 1);
     return 0;
 }
 

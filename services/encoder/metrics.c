@@ -6,6 +6,8 @@ const struct wv_metric wv_encoder_metrics[WV_ENCODER_N_METRICS] = {
                                 "From a picture's publication in the raw ring to the encoder holding it."},
     [WV_ENCODER_ENCODE_US] = {"encode_us", "us", WV_METRIC_HISTOGRAM,
                               "From the start of encoding to the complete access unit."},
+    [WV_ENCODER_SEAL_US] = {"seal_us", "us", WV_METRIC_HISTOGRAM,
+                            "From the complete access unit to its sealed bytes in the ring."},
     [WV_ENCODER_DAMAGE_TO_AU_US] = {"damage_to_au_us", "us", WV_METRIC_HISTOGRAM,
                                     "From the change on the display to its access unit in the ring."},
     [WV_ENCODER_AU_BYTES] = {"au_bytes", "bytes", WV_METRIC_HISTOGRAM, "Size of an access unit."},
@@ -32,4 +34,7 @@ const struct wv_metric wv_encoder_metrics[WV_ENCODER_N_METRICS] = {
                           "Size of the encoded picture against the captured one."},
     [WV_ENCODER_HOLDS] = {"holds_total", "times", WV_METRIC_COUNTER,
                           "Times that transport asked to begin no picture, because too much waited unsent."},
+    [WV_ENCODER_KID] =
+        {"media_key_id", "", WV_METRIC_GAUGE,
+         "Number of the key that access units are sealed with; 0: none yet, nothing is encoded."},
 };

@@ -6,6 +6,7 @@
 enum wv_encoder_metric {
     WV_ENCODER_RAW_WAIT_US,
     WV_ENCODER_ENCODE_US,
+    WV_ENCODER_SEAL_US,
     WV_ENCODER_DAMAGE_TO_AU_US,
     WV_ENCODER_AU_BYTES,
     WV_ENCODER_FRAMES,
@@ -23,6 +24,7 @@ enum wv_encoder_metric {
     WV_ENCODER_HEIGHT,
     WV_ENCODER_SCALE,
     WV_ENCODER_HOLDS,
+    WV_ENCODER_KID,
     WV_ENCODER_N_METRICS,
 };
 

@@ -7,6 +7,7 @@
 #include "services/encoder/shrink.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 /* A full ring is asked again this often; an encoder that failed gets this pause. */
@@ -31,6 +32,7 @@ struct wv_pump {
     enum wv_schedule_step waiting_step;
     bool is_waiting;
 
+    struct rift_media_sealer sealer;
     uint32_t last_id; /* of the last access unit pushed */
     uint32_t errors;  /* in a row */
     uint64_t retry_ns;
@@ -62,6 +64,8 @@ struct wv_pump *wv_pump_free(struct wv_pump *p)
         wv_ring_release(p->o.raw);
     if (p)
         wv_shrink_fini(&p->shrink);
+    if (p)
+        explicit_bzero(&p->sealer, sizeof(p->sealer));
     free(p);
     return NULL;
 }
@@ -131,6 +135,40 @@ static void count(struct wv_pump *p, const struct wv_au_header *h, enum wv_sched
         wv_metric_record(m, WV_ENCODER_DAMAGE_TO_AU_US, (h->publish_ns - since) / WV_NS_PER_US);
 }
 
+int wv_pump_set_key(struct wv_pump *p, uint32_t kid, const uint8_t base[RIFT_MEDIA_KEY_BYTES])
+{
+    if (kid == p->sealer.kid)
+        return WV_PUMP_KEY_KNOWN; /* starting it anew would use its numbers twice */
+    if (kid < p->sealer.kid)
+        return -ESTALE;
+    rift_media_sealer_init(&p->sealer, kid, base);
+    wv_metric_set(p->o.metrics, WV_ENCODER_KID, kid);
+    return 0;
+}
+
+/* Seals the waiting access unit into the ring, without a copy between. Returns 0, WV_AU_FULL, -EMSGSIZE. */
+static int seal_into_ring(struct wv_pump *p)
+{
+    struct wv_au_header *h = &p->waiting_header;
+    struct rift_media_about about = {
+        .epoch = wv_au_producer_epoch(p->o.out),
+        .keyframe = h->keyframe != 0,
+        .width = h->width,
+        .height = h->height,
+    };
+    size_t capacity = p->waiting.len + RIFT_MEDIA_OVERHEAD_MAX, len;
+    uint8_t *room;
+    uint64_t start = p->o.clock();
+    int r = wv_au_reserve(p->o.out, capacity, &room);
+
+    if (!r)
+        r = rift_media_seal(&p->sealer, &about, p->waiting.data, p->waiting.len, room, capacity, &len);
+    if (r)
+        return r;
+    wv_metric_record(p->o.metrics, WV_ENCODER_SEAL_US, (p->o.clock() - start) / WV_NS_PER_US);
+    return wv_au_commit(p->o.out, h, len, p->o.clock());
+}
+
 /* Puts the waiting access unit into the ring. Returns 0, WV_AU_FULL, or -EMSGSIZE. */
 static int push(struct wv_pump *p)
 {
@@ -139,7 +177,7 @@ static int push(struct wv_pump *p)
     int r;
 
     h->refers_to = p->last_id;
-    r = wv_au_push(p->o.out, h, p->waiting.data, p->waiting.len, p->o.clock());
+    r = seal_into_ring(p);
     if (r == WV_AU_FULL) {
         if (!p->is_waiting)
             wv_metric_add(p->o.metrics, WV_ENCODER_AU_RING_FULL, 1);
@@ -251,7 +289,7 @@ int wv_pump_run(struct wv_pump *p, uint64_t *ret_next_ns)
     bool keyframe;
     int r;
 
-    if (!p->schedule.viewers) {
+    if (!p->schedule.viewers || !p->sealer.kid) {
         *ret_next_ns = WV_SCHEDULE_NEVER;
         return 0;
     }
@@ -284,6 +322,8 @@ int wv_pump_run(struct wv_pump *p, uint64_t *ret_next_ns)
 
 enum wv_pump_state wv_pump_state(const struct wv_pump *p)
 {
+    if (!p->sealer.kid)
+        return WV_PUMP_NO_KEY;
     if (!p->schedule.viewers)
         return WV_PUMP_NO_VIEWERS;
     if (p->errors)

@@ -1,11 +1,13 @@
-/* The encoder's work: raw ring in, access-unit ring out, in between the encoder and its schedule. One thread,
- * no waiting; the stage calls it when something happened. Must never drop an access unit that was encoded
- * (later ones refer to it), nor hold up a fresh picture for anything. */
+/* The encoder's work: raw ring in, access-unit ring out, in between the encoder, its schedule and the media
+ * key. One thread, no waiting; the stage calls it when something happened. Must never drop an access unit
+ * that was encoded (later ones refer to it), nor hold up a fresh picture for anything, nor put a byte into
+ * the ring that is not sealed. */
 #pragma once
 
 #include "lib/ipc/au_ring.h"
 #include "lib/ipc/metrics.h"
 #include "lib/ipc/ring.h"
+#include "rift/crypto/media_seal.h"
 #include "services/encoder/encoder.h"
 
 struct wv_pump;
@@ -24,6 +26,7 @@ struct wv_pump_options {
 };
 
 enum wv_pump_state {
+    WV_PUMP_NO_KEY,     /* nothing to seal with yet; nothing is encoded */
     WV_PUMP_NO_PICTURE, /* no picture has come yet */
     WV_PUMP_NO_VIEWERS,
     WV_PUMP_RUNNING,
@@ -33,6 +36,11 @@ enum wv_pump_state {
 
 int wv_pump_new(struct wv_pump **ret, const struct wv_pump_options *options); /* 0 or -ENOMEM */
 struct wv_pump *wv_pump_free(struct wv_pump *p);
+
+/* Seals with key KID from now on. Returns 0, WV_PUMP_KEY_KNOWN (it is the one in use already), or -ESTALE for
+ * a KID below that in use: who hands out keys began anew, and so must this process. */
+enum { WV_PUMP_KEY_KNOWN = 1 };
+int wv_pump_set_key(struct wv_pump *p, uint32_t kid, const uint8_t base[RIFT_MEDIA_KEY_BYTES]);
 
 /* Does what is due, at most one encoding. RET_NEXT_NS: when to call again at the latest, WV_SCHEDULE_NEVER
  * (UINT64_MAX) for not before the next event. Returns 0, or what the encoder failed with ten times in a row,

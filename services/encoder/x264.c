@@ -45,7 +45,7 @@ struct wrapped {
 struct x264 {
     struct wv_encoder base;
     char *preset, *tuning;
-    uint32_t threads, vbv_percent, qp_min;
+    uint32_t threads, vbv_percent, qp_min, refresh_frames;
     uint32_t nominal_kbit;
 
     GstElement *element; /* NULL: made by the next picture */
@@ -128,10 +128,12 @@ static void set_properties(struct x264 *x)
              x->tuning ? ":" : "", x->tuning ? x->tuning : "");
     gst_util_set_object_arg(G_OBJECT(x->element), "tune", "zerolatency");
     gst_util_set_object_arg(G_OBJECT(x->element), "speed-preset", desktop ? DESKTOP_PRESET : x->preset);
-    g_object_set(x->element, "bframes", 0u, "key-int-max", 1u << 30, "byte-stream", TRUE, "aud", FALSE,
-                 "intra-refresh", FALSE, "threads", x->threads, "sliced-threads", x->threads > 1,
-                 "sync-lookahead", 0, "rc-lookahead", 0, "mb-tree", FALSE, "qp-min", x->qp_min,
-                 "vbv-buf-capacity", vbv_ms(x), "bitrate", x->nominal_kbit, "option-string", options, NULL);
+    /* Keyframes come when they are asked for, unless the stream is to mend itself. */
+    g_object_set(x->element, "key-int-max", x->refresh_frames ? x->refresh_frames : 1u << 30, "intra-refresh",
+                 x->refresh_frames > 0, "bframes", 0u, "byte-stream", TRUE, "aud", FALSE, "threads",
+                 x->threads, "sliced-threads", x->threads > 1, "sync-lookahead", 0, "rc-lookahead", 0,
+                 "mb-tree", FALSE, "qp-min", x->qp_min, "vbv-buf-capacity", vbv_ms(x), "bitrate",
+                 x->nominal_kbit, "option-string", options, NULL);
 }
 
 static int link_pads(struct x264 *x)
@@ -372,6 +374,7 @@ int wv_encoder_x264_new(struct wv_encoder **ret, const struct wv_x264_options *o
     }
     x->threads = options->threads ? WV_MIN(options->threads, MAX_THREADS) : default_threads();
     x->vbv_percent = options->vbv_percent ? options->vbv_percent : 100;
+    x->refresh_frames = options->refresh_frames;
     x->qp_min = options->qp_min ? WV_MIN(options->qp_min, 51u) : 12;
     (void)wv_encoder_set_rate(&x->base, options->bitrate_bps, options->fps);
     *ret = &x->base;

@@ -10,6 +10,8 @@ struct wv_x264_options {
     uint32_t vbv_percent;   /* size of the VBV buffer in percent of one frame's budget; 0: 100 */
     uint32_t qp_min;        /* finest quantizer (1..51); 0: 12 */
     const char *tuning;     /* further x264 options "a=1:b=2" (measurements, tests); NULL: none */
+    uint32_t
+        refresh_frames; /* intra refresh: every place is coded anew once in so many pictures; 0: keyframes */
     uint32_t bitrate_bps, fps;
 };
 

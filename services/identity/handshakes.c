@@ -133,23 +133,51 @@ static int ask_first(struct wv_handshakes *h, const struct wv_handshake_question
     return WV_HANDSHAKE_ANSWER;
 }
 
+/* Message 3 is read by a copy of the state: anybody who saw message 2's datagram can send a forgery, and that
+ * must not end the handshake of the one who can prove a key. */
+static int prove(struct wv_handshakes *h, struct pending *p, const struct wv_handshake_question *q,
+                 struct wv_handshake_reply *reply)
+{
+    struct rift_noise *copy;
+    static const uint8_t none[1];
+    int r = rift_noise_new(&copy, false, h->secret, none, 0, NULL);
+    if (r < 0)
+        return r;
+    rift_noise_copy(copy, p->noise);
+    r = rift_noise_read(copy, q->message, q->len, reply->payload, sizeof reply->payload, &reply->payload_len);
+    if (r == 0)
+        r = rift_noise_split(copy, reply->key_send, reply->key_receive);
+    if (r == 0)
+        r = rift_noise_split_inner(copy, reply->inner_base);
+    if (r == 0) {
+        memcpy(reply->peer_key, rift_noise_remote_static(copy), sizeof reply->peer_key);
+        memcpy(reply->hash, rift_noise_handshake_hash(copy), sizeof reply->hash);
+    }
+    rift_noise_free(copy);
+    return r;
+}
+
+static int read_hello(const uint8_t *payload, size_t len, bool *ret_view_only, char ret_device[64]);
+
 static int ask_third(struct wv_handshakes *h, const struct wv_handshake_question *q,
                      struct wv_handshake_reply *reply)
 {
     struct pending *p = find(h, q->token);
     if (!p)
         return refuse(reply, "the handshake is not known any more");
-    int r = rift_noise_read(p->noise, q->message, q->len, reply->payload, sizeof reply->payload,
-                            &reply->payload_len);
-    if (r == 0)
-        r = rift_noise_split(p->noise, reply->key_send, reply->key_receive);
-    if (r == 0)
-        memcpy(reply->peer_key, rift_noise_remote_static(p->noise), sizeof reply->peer_key);
-    forget(p);
-    if (r < 0)
+    int r = prove(h, p, q, reply);
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0) {
+        sodium_memzero(reply, sizeof *reply);
+        reply->keep = true;
         return refuse(reply, "message 3 does not prove a key");
-    if (wv_client_hello_check(reply->payload, reply->payload_len) < 0)
+    }
+    forget(p);
+    if (read_hello(reply->payload, reply->payload_len, &reply->view_only, reply->device) < 0) {
+        sodium_memzero(reply, sizeof *reply);
         return refuse(reply, "the client's greeting is malformed");
+    }
     return WV_HANDSHAKE_DONE;
 }
 
@@ -171,13 +199,29 @@ static bool is_short_text(const char *text)
     return len <= TEXT_MAX_BYTES && wv_text_is_printable(text, len);
 }
 
-int wv_client_hello_check(const uint8_t *payload, size_t len)
+static int read_hello(const uint8_t *payload, size_t len, bool *ret_view_only, char ret_device[64])
 {
     Wavry__Rift__ClientHello *hello = wavry__rift__client_hello__unpack(NULL, len, payload);
     if (!hello)
         return -EBADMSG;
     bool good = is_short_text(hello->software) && is_short_text(hello->device) &&
                 hello->width <= SIZE_MAX_PIXELS && hello->height <= SIZE_MAX_PIXELS;
+    if (good) {
+        *ret_view_only = hello->view_only;
+        memcpy(ret_device, hello->device, strlen(hello->device) + 1);
+    }
     wavry__rift__client_hello__free_unpacked(hello, NULL);
     return good ? 0 : -EBADMSG;
+}
+
+int wv_client_hello_check(const uint8_t *payload, size_t len)
+{
+    bool view_only;
+    char device[TEXT_MAX_BYTES + 1];
+    return read_hello(payload, len, &view_only, device);
+}
+
+void wv_handshakes_public_key(const struct wv_handshakes *h, uint8_t ret_key[32])
+{
+    (void)crypto_scalarmult_base(ret_key, h->secret);
 }

@@ -1,32 +1,20 @@
 /* The identity stage's work: it owns the host key and the list of known keys, answers handshake questions of
- * transport, and changes the list when the administrator asks. Must never send or log a secret key other than
- * the traffic keys of a finished handshake to transport. */
-#include "services/identity/identity.h"
+ * transport and hands out sessions. Must never send transport a secret other than the outer keys of a
+ * finished handshake, or log one. */
+#include "services/identity/internal.h"
 
 #include "lib/base/log.h"
 #include "lib/base/util.h"
-#include "proto/bus_identity.pb-c.h"
-#include "services/identity/handshakes.h"
-#include "services/identity/keyfile.h"
-#include "services/identity/peers_file.h"
+#include "services/identity/live_page.h"
 
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <time.h>
 
 #define REASON_BYTES WV_IDENTITY_REASON_BYTES
-
-struct wv_identity {
-    char key_text[RIFT_PUBLIC_KEY_TEXT_BYTES];
-    struct wv_handshakes *handshakes;
-    struct wv_peers_file *peers;
-    struct wv_metrics *metrics;
-    struct wv_bus_link *transport;
-    struct wv_loop_source *watch;
-    int inotify_fd;
-};
 
 const struct wv_metric wv_identity_metrics[WV_IDENTITY_METRICS] = {
     [WV_IDENTITY_QUESTIONS] = {"questions_total", "messages", WV_METRIC_COUNTER,
@@ -38,21 +26,44 @@ const struct wv_metric wv_identity_metrics[WV_IDENTITY_METRICS] = {
     [WV_IDENTITY_REFUSED] = {"handshakes_refused_total", "handshakes", WV_METRIC_COUNTER,
                              "Handshakes refused: forged, malformed, forgotten, or too many at once."},
     [WV_IDENTITY_UNSENT] = {"answers_unsent_total", "messages", WV_METRIC_COUNTER,
-                            "Messages that could not be handed to transport."},
+                            "Messages that could not be handed to another stage."},
     [WV_IDENTITY_PENDING] = {"handshakes_pending", "handshakes", WV_METRIC_GAUGE, "Handshakes half-way."},
     [WV_IDENTITY_PEERS] = {"known_keys", "keys", WV_METRIC_GAUGE, "Keys in the list of known keys."},
     [WV_IDENTITY_RELOADS] = {"peers_reloads_total", "reloads", WV_METRIC_COUNTER,
                              "Times that the list of known keys was looked at because its folder changed."},
+    [WV_IDENTITY_SESSIONS] = {"sessions", "sessions", WV_METRIC_GAUGE,
+                              "Sessions that identity knows, those that may only pair included."},
+    [WV_IDENTITY_MEDIA_KEYS] = {"media_keys_total", "keys", WV_METRIC_COUNTER,
+                                "Media keys made: one for each encoder process and each viewer that left."},
+    [WV_IDENTITY_INNER] = {"inner_messages_total", "messages", WV_METRIC_COUNTER,
+                           "Sealed messages of clients."},
+    [WV_IDENTITY_INNER_BAD] =
+        {"inner_messages_bad_total", "messages", WV_METRIC_COUNTER,
+         "Sealed messages that did not open or make sense: forged, repeated, malformed."},
+    [WV_IDENTITY_PAIRINGS] = {"pairings_total", "clients", WV_METRIC_COUNTER,
+                              "Clients that proved a pairing code."},
+    [WV_IDENTITY_PAIRING_RUNS] = {"pairing_runs_total", "runs", WV_METRIC_COUNTER,
+                                  "Attempts to prove a pairing code."},
+    [WV_IDENTITY_PAIRING_FAILURES] = {"pairing_failures", "runs", WV_METRIC_GAUGE,
+                                      "Failed attempts of the last day; at 10 pairing is closed."},
     [WV_IDENTITY_NOISE_US] = {"noise_us", "us", WV_METRIC_HISTOGRAM, "Time to answer one handshake message."},
 };
 
-static void send_to_transport(struct wv_identity *id, const ProtobufCMessage *message)
+bool wv_identity_send(struct wv_identity *id, enum wv_identity_to to, const ProtobufCMessage *message)
 {
-    if (wv_bus_send(id->transport, message) == WV_BUS_UNSENT)
+    if (!id->world.send || id->world.send(id->world.userdata, to, message) == WV_BUS_UNSENT) {
         wv_metric_add(id->metrics, WV_IDENTITY_UNSENT, 1);
+        return false;
+    }
+    return true;
 }
 
-static void key_gone(void *userdata, const uint8_t key[32])
+uint64_t wv_identity_unix(struct wv_identity *id)
+{
+    return id->world.unix_s ? id->world.unix_s(id->world.userdata) : (uint64_t)time(NULL);
+}
+
+static void say_gone(void *userdata, const uint8_t key[32])
 {
     struct wv_identity *id = userdata;
     char text[RIFT_PUBLIC_KEY_TEXT_BYTES];
@@ -60,18 +71,25 @@ static void key_gone(void *userdata, const uint8_t key[32])
     memcpy(copy, key, sizeof copy);
     Wavry__Bus__KeyRevoked message = WAVRY__BUS__KEY_REVOKED__INIT;
     message.peer_key = (ProtobufCBinaryData){.len = sizeof copy, .data = copy};
-    send_to_transport(id, &message.base);
+    (void)wv_identity_send(id, WV_TO_TRANSPORT, &message.base);
     rift_public_key_format(key, text);
     wv_notice("a key may no longer connect", "key=%s", text);
 }
 
-static void refresh_peers(struct wv_identity *id)
+void wv_identity_key_gone(struct wv_identity *id, const uint8_t key[32])
+{
+    wv_arbiter_check(id);
+    say_gone(id, key);
+}
+
+void wv_identity_refresh(struct wv_identity *id)
 {
     char reason[REASON_BYTES];
-    int r = wv_peers_file_refresh(id->peers, key_gone, id, reason, sizeof reason);
+    int r = wv_peers_file_refresh(id->peers, say_gone, id, reason, sizeof reason);
     if (r < 0)
         wv_error("nobody can connect: the list of known keys is of no use", "why=\"%s\"", reason);
     wv_metric_set(id->metrics, WV_IDENTITY_PEERS, wv_peers_count(wv_peers_file_list(id->peers)));
+    wv_arbiter_check(id);
 }
 
 static void send_answer(struct wv_identity *id, uint64_t token, struct wv_handshake_reply *reply)
@@ -79,46 +97,88 @@ static void send_answer(struct wv_identity *id, uint64_t token, struct wv_handsh
     Wavry__Bus__HandshakeAnswer message = WAVRY__BUS__HANDSHAKE_ANSWER__INIT;
     message.token = token;
     message.message = (ProtobufCBinaryData){.len = reply->message_len, .data = reply->message};
-    send_to_transport(id, &message.base);
+    (void)wv_identity_send(id, WV_TO_TRANSPORT, &message.base);
 }
 
-static void send_done(struct wv_identity *id, uint64_t token, struct wv_handshake_reply *reply)
+/* The client has proven its key: what may it do? Returns the number of its session. */
+static uint32_t admit(struct wv_identity *id, const struct wv_handshake_reply *reply,
+                      const struct wv_peer *peer, bool pairing, uint64_t now)
 {
-    refresh_peers(id);
-    const char *name = wv_peers_find(wv_peers_file_list(id->peers), reply->peer_key);
-    char text[RIFT_PUBLIC_KEY_TEXT_BYTES], unknown[] = "", copy[WV_PEER_NAME_BYTES];
+    struct wv_live_session *s;
+    const struct wv_live_new new = {.peer_key = reply->peer_key,
+                                    .inner_base = reply->inner_base,
+                                    .hash = reply->hash,
+                                    .name = peer ? peer->name : "",
+                                    .device = reply->device,
+                                    .grants = peer ? peer->grants : 0,
+                                    .expires = peer ? peer->expires : 0,
+                                    .view_only = reply->view_only,
+                                    .pairing = pairing};
+    if ((!peer && !pairing) || wv_live_add(id->live, &new, now, &s) != 0)
+        return 0;
+    return s->number;
+}
+
+static void note_admission(const struct wv_handshake_reply *reply, const struct wv_peer *peer,
+                           uint32_t number, const char *address)
+{
+    char key[RIFT_PUBLIC_KEY_TEXT_BYTES], grants[WV_GRANTS_TEXT_BYTES];
+    rift_public_key_format(reply->peer_key, key);
+    wv_grants_format(peer ? peer->grants : 0, grants);
+    if (number && peer)
+        wv_notice("a client has connected", "session=%u key=%s name=\"%s\" grants=%s view_only=%d address=%s",
+                  number, key, peer->name, grants, reply->view_only, address);
+    else if (number)
+        wv_notice("a client that is not known may try to pair", "session=%u key=%s device=\"%s\" address=%s",
+                  number, key, reply->device, address);
+    else
+        wv_notice("a client was turned away: its key is not known, or its time is over (wavryctl pair)",
+                  "key=%s device=\"%s\" address=%s", key, reply->device, address);
+}
+
+static void send_done(struct wv_identity *id, const Wavry__Bus__HandshakeQuestion *question,
+                      struct wv_handshake_reply *reply, uint64_t now)
+{
+    wv_identity_refresh(id);
+    const struct wv_peer *peer = wv_peers_find(wv_peers_file_list(id->peers), reply->peer_key);
+    if (peer && peer->expires && wv_identity_unix(id) >= peer->expires)
+        peer = NULL;
+    bool pairing = !peer && wv_pairing_is_open(id->pairing, now);
+    uint32_t number = admit(id, reply, peer, pairing, now);
+    const char *address =
+        wv_text_is_printable(question->address, strlen(question->address)) && strlen(question->address) < 64
+            ? question->address
+            : "?";
+    char name[WV_PEER_NAME_BYTES] = "";
     Wavry__Bus__HandshakeDone message = WAVRY__BUS__HANDSHAKE_DONE__INIT;
-    message.token = token;
+    message.token = question->token;
     message.key_send = (ProtobufCBinaryData){.len = 32, .data = reply->key_send};
     message.key_receive = (ProtobufCBinaryData){.len = 32, .data = reply->key_receive};
     message.peer_key = (ProtobufCBinaryData){.len = 32, .data = reply->peer_key};
     message.payload = (ProtobufCBinaryData){.len = reply->payload_len, .data = reply->payload};
-    message.authorized = name != NULL;
-    message.name = unknown;
-    if (name) {
-        snprintf(copy, sizeof copy, "%s", name);
-        message.name = copy;
-    }
-    send_to_transport(id, &message.base);
+    message.authorized = number && peer;
+    message.pairing = number && pairing;
+    message.session = number ? number : wv_live_number(id->live);
+    if (peer)
+        snprintf(name, sizeof name, "%s", peer->name);
+    message.name = name;
+    (void)wv_identity_send(id, WV_TO_TRANSPORT, &message.base);
     wv_metric_add(id->metrics, WV_IDENTITY_DONE, 1);
-    rift_public_key_format(reply->peer_key, text);
-    if (name) {
-        wv_info("a client has proven its key", "key=%s name=\"%s\"", text, name);
-    } else {
+    if (!peer)
         wv_metric_add(id->metrics, WV_IDENTITY_UNKNOWN_KEY, 1);
-        wv_notice("a key that is not known wants to connect; to let it in: wavryctl authorize KEY NAME",
-                  "key=%s", text);
-    }
+    note_admission(reply, peer, number, address);
+    wv_arbiter_sync(id, now);
 }
 
-static void send_refused(struct wv_identity *id, uint64_t token, const char *reason)
+static void send_refused(struct wv_identity *id, uint64_t token, const char *reason, bool keep)
 {
     char copy[96];
     snprintf(copy, sizeof copy, "%s", reason);
     Wavry__Bus__HandshakeRefused message = WAVRY__BUS__HANDSHAKE_REFUSED__INIT;
     message.token = token;
     message.reason = copy;
-    send_to_transport(id, &message.base);
+    message.keep = keep;
+    (void)wv_identity_send(id, WV_TO_TRANSPORT, &message.base);
     wv_metric_add(id->metrics, WV_IDENTITY_REFUSED, 1);
 }
 
@@ -138,31 +198,28 @@ static int on_question(void *userdata, const ProtobufCMessage *base, uint64_t no
     if (r == WV_HANDSHAKE_ANSWER)
         send_answer(id, question.token, &reply);
     else if (r == WV_HANDSHAKE_DONE)
-        send_done(id, question.token, &reply);
+        send_done(id, message, &reply, now);
     else if (r == WV_HANDSHAKE_REFUSED)
-        send_refused(id, question.token, reply.reason);
+        send_refused(id, question.token, reply.reason, reply.keep);
     sodium_memzero(&reply, sizeof reply);
     wv_metric_set(id->metrics, WV_IDENTITY_PENDING, wv_handshakes_pending(id->handshakes));
     wv_metric_record(id->metrics, WV_IDENTITY_NOISE_US, (wv_now_ns() - now) / WV_NS_PER_US);
     return r < 0 ? r : 0;
 }
 
-/* Silence is consent: transport asks about sessions that it took over from its predecessor. */
-static int on_key_question(void *userdata, const ProtobufCMessage *base, uint64_t now)
-{
-    struct wv_identity *id = userdata;
-    const Wavry__Bus__KeyQuestion *message = (const Wavry__Bus__KeyQuestion *)base;
-    if (message->peer_key.len != 32)
-        return 0;
-    refresh_peers(id);
-    if (!wv_peers_find(wv_peers_file_list(id->peers), message->peer_key.data))
-        key_gone(id, message->peer_key.data);
-    return 0;
-}
-
 const struct wv_bus_rule wv_identity_rules[WV_IDENTITY_RULES] = {
     {"transport", &wavry__bus__handshake_question__descriptor, WV_PHASE_RUN, 500, 2048, on_question},
-    {"transport", &wavry__bus__key_question__descriptor, WV_PHASE_RUN, 500, 64, on_key_question},
+    {"transport", &wavry__bus__first_key_question__descriptor, WV_PHASE_RUN, 100, 16,
+     wv_arbiter_on_first_key_question},
+    {"transport", &wavry__bus__sessions_alive__descriptor, WV_PHASE_RUN, 200, 16384,
+     wv_arbiter_on_sessions_alive},
+    {"transport", &wavry__bus__inner_message__descriptor, WV_PHASE_RUN, 500, 4096, wv_talk_on_inner},
+    {"encoder", &wavry__bus__media_key_question__descriptor, WV_PHASE_RUN, 100, 16,
+     wv_arbiter_on_media_key_question},
+    {"capture", &wavry__bus__cursor_key_question__descriptor, WV_PHASE_RUN, 100, 16,
+     wv_arbiter_on_cursor_key_question},
+    {"input", &wavry__bus__controller_question__descriptor, WV_PHASE_RUN, 100, 16,
+     wv_arbiter_on_controller_question},
 };
 
 static int on_folder_changed(void *userdata, uint32_t events, uint64_t now)
@@ -172,7 +229,8 @@ static int on_folder_changed(void *userdata, uint32_t events, uint64_t now)
     while (read(id->inotify_fd, buffer, sizeof buffer) > 0)
         ;
     wv_metric_add(id->metrics, WV_IDENTITY_RELOADS, 1);
-    refresh_peers(id);
+    wv_identity_refresh(id);
+    wv_arbiter_sync(id, now);
     return 0;
 }
 
@@ -183,6 +241,7 @@ static int open_files(struct wv_identity *id, const char *state_dir, char reason
     int r = wv_keyfile_open(state_dir, &identity, &created, reason);
     if (r == 0) {
         rift_public_key_format(identity.public, id->key_text);
+        memcpy(id->key, identity.public, sizeof id->key);
         if (created)
             wv_notice("made a new identity for this host", "directory=%s key=%s", state_dir, id->key_text);
         r = wv_handshakes_new(&id->handshakes, identity.secret);
@@ -191,6 +250,8 @@ static int open_files(struct wv_identity *id, const char *state_dir, char reason
     }
     if (r == 0)
         r = wv_peers_file_open(&id->peers, state_dir, reason, REASON_BYTES);
+    if (r == 0)
+        r = wv_pairs_open(id, state_dir, reason);
     if (r < 0)
         wv_error("can't start", "why=\"%s\"", reason);
     return r;
@@ -206,8 +267,27 @@ static int watch_folder(struct wv_identity *id, const char *state_dir)
     return inotify_add_watch(id->inotify_fd, state_dir, mask | IN_ONLYDIR) < 0 ? -errno : 0;
 }
 
-int wv_identity_new(struct wv_identity **ret, const char *state_dir, struct wv_metrics *metrics,
-                    char ret_reason[REASON_BYTES])
+/* What a predecessor left is gone on with; without it every session that transport has is unknown. */
+static int open_page(struct wv_identity *id, int page_fd, uint64_t now, char reason[REASON_BYTES])
+{
+    bool taken = false;
+    int r = wv_live_page_map(&id->live, page_fd, now, &taken);
+    if (r < 0) {
+        snprintf(reason, REASON_BYTES, "the page of sessions can't be used: %s", strerror(-r));
+        wv_error("can't start", "why=\"%s\"", reason);
+        return r;
+    }
+    if (taken)
+        wv_notice("sessions were taken over", "sessions=%zu", wv_live_count(id->live));
+    else
+        wv_live_rekey(id->live, now);
+    id->encoder_kid = taken ? id->live->kid : 0; /* sent by the predecessor, or else a new one is due */
+    id->transport_has = id->live->controller;
+    return 0;
+}
+
+int wv_identity_new(struct wv_identity **ret, const char *state_dir, int page_fd, struct wv_metrics *metrics,
+                    uint64_t now, char ret_reason[REASON_BYTES])
 {
     snprintf(ret_reason, REASON_BYTES, "the identity can't be opened");
     struct wv_identity *id = calloc(1, sizeof *id);
@@ -218,6 +298,8 @@ int wv_identity_new(struct wv_identity **ret, const char *state_dir, struct wv_m
     int r = rift_crypto_init();
     if (r == 0)
         r = open_files(id, state_dir, ret_reason);
+    if (r == 0)
+        r = open_page(id, page_fd, now, ret_reason);
     /* Without a watch (the limit of the user is used up) the list is still looked at in every handshake. */
     if (r == 0 && watch_folder(id, state_dir) < 0)
         wv_warning("changes of the list of known keys are noticed only when a client connects",
@@ -237,135 +319,36 @@ struct wv_identity *wv_identity_free(struct wv_identity *id)
         return NULL;
     if (id->watch)
         wv_loop_remove(id->watch);
+    if (id->timer)
+        wv_loop_remove(id->timer);
     wv_close(id->inotify_fd);
     wv_handshakes_free(id->handshakes);
     wv_peers_file_close(id->peers);
+    wv_pairing_free(id->pairing);
+    wv_live_page_unmap(id->live);
+    free(id->pairing_path);
     free(id);
     return NULL;
 }
 
-int wv_identity_start(struct wv_identity *id, struct wv_loop *loop, struct wv_bus_link *link)
+static int on_timer(void *userdata, uint64_t now)
 {
-    id->transport = link;
-    if (id->inotify_fd < 0)
-        return 0;
-    return wv_loop_add_fd(loop, id->inotify_fd, EPOLLIN, on_folder_changed, id, &id->watch);
-}
-
-/* ---- requests of the administrator ---- */
-
-static int take_key(const char *text, uint8_t ret_key[32], const char **ret_rest, char *reply,
-                    size_t capacity)
-{
-    char word[RIFT_PUBLIC_KEY_TEXT_BYTES];
-    text += strspn(text, " \t");
-    size_t len = strcspn(text, " \t\n");
-    bool fits = len == sizeof word - 1;
-    if (fits) {
-        memcpy(word, text, len);
-        word[len] = 0;
-    }
-    if (!fits || rift_public_key_parse(word, ret_key) < 0) {
-        snprintf(reply, capacity,
-                 "that is not a public key: it begins with wavry1 and has %d characters (wavry-client "
-                 "--print-key)",
-                 RIFT_PUBLIC_KEY_TEXT_BYTES - 1);
-        return -EINVAL;
-    }
-    *ret_rest = text + len;
+    (void)wv_identity_tick(userdata, now);
     return 0;
 }
 
-static int explain(int error, const struct wv_peers_file *f, char *reply, size_t capacity)
+int wv_identity_start(struct wv_identity *id, struct wv_loop *loop, const struct wv_identity_world *world,
+                      uint64_t now)
 {
-    const char *path = wv_peers_file_path(f);
-    if (error == -EBADF)
-        snprintf(reply, capacity,
-                 "%s could not be read, so it is not changed; the log of wavry-identity says why", path);
-    else if (error == -ENOSPC)
-        snprintf(reply, capacity, "%s can't be written: %s, or it holds %d keys already", path,
-                 strerror(ENOSPC), WV_PEERS_MAX);
-    else
-        snprintf(reply, capacity, "%s can't be written: %s", path, strerror(-error));
-    return error;
-}
-
-static int authorize(struct wv_identity *id, const char *text, char *reply, size_t capacity)
-{
-    uint8_t key[32];
-    const char *name;
-    int r = take_key(text, key, &name, reply, capacity);
+    int r = 0;
+    id->world = *world;
+    if (loop && id->inotify_fd >= 0)
+        r = wv_loop_add_fd(loop, id->inotify_fd, EPOLLIN, on_folder_changed, id, &id->watch);
+    if (loop && r == 0)
+        r = wv_loop_add_timer(loop, on_timer, id, &id->timer);
     if (r < 0)
         return r;
-    r = wv_peers_file_add(id->peers, key, name);
-    if (r == -EINVAL) {
-        snprintf(reply, capacity, "a name is at most %d bytes of printable text", WV_PEER_NAME_BYTES - 1);
-        return r;
-    }
-    if (r < 0)
-        return explain(r, id->peers, reply, capacity);
-    char key_text[RIFT_PUBLIC_KEY_TEXT_BYTES];
-    const char *stored = wv_peers_find(wv_peers_file_list(id->peers), key);
-    rift_public_key_format(key, key_text);
-    snprintf(reply, capacity, "%s may connect, as \"%s\"", key_text, stored ? stored : "unnamed");
-    wv_notice("a key may connect from now on", "key=%s name=\"%s\"", key_text, stored ? stored : "");
+    wv_arbiter_check(id); /* who was revoked while nobody was here */
+    (void)wv_identity_tick(id, now);
     return 0;
-}
-
-static int revoke_key(struct wv_identity *id, const char *text, char *reply, size_t capacity)
-{
-    uint8_t key[32];
-    const char *rest;
-    int r = take_key(text, key, &rest, reply, capacity);
-    if (r < 0)
-        return r;
-    r = wv_peers_file_remove(id->peers, key);
-    if (r == -ENOENT) {
-        snprintf(reply, capacity, "that key is not in %s", wv_peers_file_path(id->peers));
-        return r;
-    }
-    if (r < 0)
-        return explain(r, id->peers, reply, capacity);
-    key_gone(id, key);
-    snprintf(reply, capacity, "the key may no longer connect; its sessions were closed");
-    return 0;
-}
-
-static int list(struct wv_identity *id, char *reply, size_t capacity)
-{
-    const struct wv_peers *peers = wv_peers_file_list(id->peers);
-    size_t n = wv_peers_count(peers), used = 0;
-    reply[0] = 0;
-    for (size_t i = 0; i < n; i++) {
-        const char *name;
-        char key_text[RIFT_PUBLIC_KEY_TEXT_BYTES];
-        rift_public_key_format(wv_peers_key(peers, i, &name), key_text);
-        size_t need = strlen(key_text) + 1 + strlen(name) + 1;
-        /* Room for the last line is kept back, so that a cut list says that it is one. */
-        if (used + need + 48 > capacity) {
-            snprintf(reply + used, capacity - used, "... and %zu more in the file\n", n - i);
-            return 0;
-        }
-        used += (size_t)snprintf(reply + used, capacity - used, "%s %s\n", key_text, name);
-    }
-    return 0;
-}
-
-int wv_identity_request(struct wv_identity *id, const char *verb, const char *text, char *ret_reply,
-                        size_t capacity)
-{
-    refresh_peers(id);
-    int r = -EOPNOTSUPP;
-    if (!strcmp(verb, "authorize"))
-        r = authorize(id, text, ret_reply, capacity);
-    else if (!strcmp(verb, "revoke"))
-        r = revoke_key(id, text, ret_reply, capacity);
-    else if (!strcmp(verb, "peers"))
-        r = list(id, ret_reply, capacity);
-    else if (!strcmp(verb, "key"))
-        r = snprintf(ret_reply, capacity, "%s", id->key_text) < 0 ? -EINVAL : 0;
-    else
-        snprintf(ret_reply, capacity, "identity knows authorize, revoke, peers and key, not \"%s\"", verb);
-    wv_metric_set(id->metrics, WV_IDENTITY_PEERS, wv_peers_count(wv_peers_file_list(id->peers)));
-    return r;
 }

@@ -10,7 +10,9 @@
 
 static const struct wv_config_entry config[] = {
     {"state_dir", WV_CONFIG_STRING, "/var/lib/wavry/identity", 0, 0, NULL,
-     "Directory of this user alone that holds the host's key (identity) and the known keys (peers)."},
+     "Directory of this user alone that holds the host's key (identity), the known keys and their grants "
+     "(peers) "
+     "and the count of failed pairings (pairing)."},
 };
 
 static const struct wv_sandbox sandbox = {
@@ -20,12 +22,22 @@ static const struct wv_sandbox sandbox = {
     .max_files = 64,
 };
 
+static int send_message(void *userdata, enum wv_identity_to to, const ProtobufCMessage *message)
+{
+    static const char *const names[WV_IDENTITY_LINKS] = {[WV_TO_TRANSPORT] = "transport",
+                                                         [WV_TO_ENCODER] = "encoder",
+                                                         [WV_TO_CAPTURE] = "capture",
+                                                         [WV_TO_INPUT] = "input"};
+    return wv_bus_send(wv_stage_link(userdata, names[to]), message);
+}
+
 static int open_stage(struct wv_stage *stage, void **ret_context)
 {
     struct wv_identity *id;
     char reason[WV_IDENTITY_REASON_BYTES];
     const char *state_dir = wv_config_string(wv_stage_config(stage), "state_dir");
-    int r = wv_identity_new(&id, state_dir, wv_stage_metrics(stage), reason);
+    int r = wv_identity_new(&id, state_dir, wv_stage_fd(stage, "identity-page"), wv_stage_metrics(stage),
+                            wv_now_ns(), reason);
     if (r == 0)
         *ret_context = id;
     else
@@ -35,7 +47,8 @@ static int open_stage(struct wv_stage *stage, void **ret_context)
 
 static int start(struct wv_stage *stage, void *context)
 {
-    int r = wv_identity_start(context, wv_stage_loop(stage), wv_stage_link(stage, "transport"));
+    const struct wv_identity_world world = {.send = send_message, .userdata = stage};
+    int r = wv_identity_start(context, wv_stage_loop(stage), &world, wv_now_ns());
     if (r == 0)
         wv_stage_status(stage, "answering handshakes");
     return r;
@@ -54,14 +67,15 @@ static void close_stage(struct wv_stage *stage, void *context)
 static int request(struct wv_stage *stage, void *context, const char *verb, const char *text, char *ret_reply,
                    size_t capacity)
 {
-    return wv_identity_request(context, verb, text, ret_reply, capacity);
+    return wv_identity_request(context, verb, text, wv_now_ns(), ret_reply, capacity);
 }
 
 int main(int argc, char **argv)
 {
     static const struct wv_stage_definition definition = {
         .name = "identity",
-        .summary = "Holds the host's key and the list of known keys, and answers handshakes.",
+        .summary =
+            "Holds the host's key and who may do what, answers handshakes, and hands out the inner keys.",
         .config = config,
         .n_config = WV_ARRAY_SIZE(config),
         .metrics = wv_identity_metrics,

@@ -15,8 +15,7 @@ struct line {
     char *text; /* without newline, NUL-terminated past its length */
     size_t len;
     bool is_peer;
-    uint8_t key[32];
-    char name[WV_PEER_NAME_BYTES];
+    struct wv_peer peer;
 };
 
 struct wv_peers {
@@ -83,6 +82,19 @@ static bool take_name(const char *text, size_t len, char ret_name[WV_PEER_NAME_B
     return true;
 }
 
+/* Takes "NAME=VALUE" off the front of TEXT. Returns whether it was there; else TEXT is unchanged. */
+static bool take_field(const char **text, const char *name, const char **ret_value, size_t *ret_len)
+{
+    const char *at = *text + strspn(*text, " \t");
+    size_t len = strlen(name);
+    if (strncmp(at, name, len) != 0)
+        return false;
+    *ret_value = at + len;
+    *ret_len = strcspn(at + len, " \t\r");
+    *text = at + len + *ret_len;
+    return true;
+}
+
 /* Returns NULL when LINE was understood, else what is wrong with it. */
 static const char *parse_line(struct line *line)
 {
@@ -97,9 +109,19 @@ static const char *parse_line(struct line *line)
         return "does not begin with a key";
     memcpy(key, text, key_len);
     key[key_len] = 0;
-    if (rift_public_key_parse(key, line->key) < 0)
+    if (rift_public_key_parse(key, line->peer.key) < 0)
         return "has a key that can't be one";
-    if (!take_name(text + key_len, strlen(text + key_len), line->name))
+    const char *value;
+    size_t value_len;
+    text += key_len;
+    line->peer.grants = WV_GRANTS_USUAL;
+    if (take_field(&text, "grants=", &value, &value_len) &&
+        wv_grants_parse(value, value_len, &line->peer.grants) < 0)
+        return "grants something that is not known (" WV_GRANTS_KNOWN_TEXT ")";
+    if (take_field(&text, "expires=", &value, &value_len) &&
+        wv_expiry_parse(value, value_len, &line->peer.expires) < 0)
+        return "expires at a time that is none (2026-12-01T12:00:00Z)";
+    if (!take_name(text, strlen(text), line->peer.name))
         return "has a name that is too long or not printable";
     line->is_peer = true;
     return NULL;
@@ -184,41 +206,60 @@ size_t wv_peers_count(const struct wv_peers *p)
     return p->n_peers;
 }
 
-const uint8_t *wv_peers_key(const struct wv_peers *p, size_t i, const char **ret_name)
+const struct wv_peer *wv_peers_at(const struct wv_peers *p, size_t i)
 {
     for (size_t j = 0; j < p->n_lines; j++)
-        if (p->lines[j].is_peer && i-- == 0) {
-            *ret_name = p->lines[j].name;
-            return p->lines[j].key;
-        }
+        if (p->lines[j].is_peer && i-- == 0)
+            return &p->lines[j].peer;
     return NULL;
 }
 
 static struct line *find(const struct wv_peers *p, const uint8_t key[32])
 {
     for (size_t i = 0; i < p->n_lines; i++)
-        if (p->lines[i].is_peer && memcmp(p->lines[i].key, key, 32) == 0)
+        if (p->lines[i].is_peer && memcmp(p->lines[i].peer.key, key, 32) == 0)
             return &p->lines[i];
     return NULL;
 }
 
-const char *wv_peers_find(const struct wv_peers *p, const uint8_t key[32])
+const struct wv_peer *wv_peers_find(const struct wv_peers *p, const uint8_t key[32])
 {
     const struct line *line = find(p, key);
-    return line ? line->name : NULL;
+    return line ? &line->peer : NULL;
 }
 
-int wv_peers_add(struct wv_peers *p, const uint8_t key[32], const char *name)
+/* A new line for PEER; NULL without memory. */
+static char *format_line(const struct wv_peer *peer)
 {
-    char clean[WV_PEER_NAME_BYTES], key_text[RIFT_PUBLIC_KEY_TEXT_BYTES];
-    if (!take_name(name, strlen(name), clean))
+    char key[RIFT_PUBLIC_KEY_TEXT_BYTES], grants[WV_GRANTS_TEXT_BYTES], expires[WV_EXPIRY_TEXT_BYTES] = "";
+    char *text;
+    rift_public_key_format(peer->key, key);
+    wv_grants_format(peer->grants, grants);
+    if (peer->expires)
+        wv_expiry_format(peer->expires, expires);
+    return asprintf(&text, "%s grants=%s %s%s%s%s", key, grants, peer->expires ? "expires=" : "", expires,
+                    peer->expires ? " " : "", peer->name) < 0
+               ? NULL
+               : text;
+}
+
+/* A client may choose its name: none that would be read as its grants. */
+static bool is_field(const char *name)
+{
+    return !strncmp(name, "grants=", 7) || !strncmp(name, "expires=", 8);
+}
+
+int wv_peers_add(struct wv_peers *p, const uint8_t key[32], const char *name, uint32_t grants,
+                 uint64_t expires)
+{
+    struct wv_peer peer = {.grants = grants, .expires = expires};
+    if (!take_name(name, strlen(name), peer.name) || is_field(peer.name) || grants == 0 ||
+        grants > WV_GRANTS_ALL || expires > WV_EXPIRY_MAX)
         return -EINVAL;
-    rift_public_key_format(key, key_text);
-    wv_cleanup(wv_free_p) char *text = NULL;
-    if (asprintf(&text, "%s %s", key_text, clean) < 0) {
-        text = NULL;
+    memcpy(peer.key, key, sizeof peer.key);
+    wv_cleanup(wv_free_p) char *text = format_line(&peer);
+    if (!text)
         return -ENOMEM;
-    }
     struct line *line = find(p, key);
     if (!line) {
         if (p->n_peers == WV_PEERS_MAX)
@@ -234,17 +275,18 @@ int wv_peers_add(struct wv_peers *p, const uint8_t key[32], const char *name)
         text = NULL;
     }
     line->is_peer = true;
-    memcpy(line->key, key, 32);
-    memcpy(line->name, clean, sizeof clean);
+    line->peer = peer;
     return 0;
 }
 
-int wv_peers_remove(struct wv_peers *p, const uint8_t key[32])
+int wv_peers_remove(struct wv_peers *p, const uint8_t given[32])
 {
+    uint8_t key[32]; /* GIVEN may lie in a line that moves */
     size_t kept = 0, before = p->n_lines;
+    memcpy(key, given, sizeof key);
     for (size_t i = 0; i < before; i++) {
         struct line *line = &p->lines[i];
-        if (line->is_peer && memcmp(line->key, key, 32) == 0) {
+        if (line->is_peer && memcmp(line->peer.key, key, 32) == 0) {
             free(line->text);
             p->n_peers--;
         } else {

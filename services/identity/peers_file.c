@@ -160,9 +160,8 @@ const struct wv_peers *wv_peers_file_list(const struct wv_peers_file *f)
 static void tell_gone(const struct wv_peers *before, const struct wv_peers *after, wv_peers_gone_fn gone,
                       void *userdata)
 {
-    const char *name;
     for (size_t i = 0; gone && i < wv_peers_count(before); i++) {
-        const uint8_t *key = wv_peers_key(before, i, &name);
+        const uint8_t *key = wv_peers_at(before, i)->key;
         if (!wv_peers_find(after, key))
             gone(userdata, key);
     }
@@ -209,11 +208,12 @@ static int save(struct wv_peers_file *f)
     return r;
 }
 
-int wv_peers_file_add(struct wv_peers_file *f, const uint8_t key[32], const char *name)
+int wv_peers_file_add(struct wv_peers_file *f, const uint8_t key[32], const char *name, uint32_t grants,
+                      uint64_t expires)
 {
     if (f->unreadable)
         return -EBADF;
-    int r = wv_peers_add(f->peers, key, name);
+    int r = wv_peers_add(f->peers, key, name, grants, expires);
     return r < 0 ? r : save(f);
 }
 

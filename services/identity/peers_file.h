@@ -24,5 +24,6 @@ int wv_peers_file_refresh(struct wv_peers_file *f, wv_peers_gone_fn gone, void *
                           size_t n);
 
 /* Change the list and the file, both or neither. Errors of wv_peers_add/_remove and of writing the file. */
-int wv_peers_file_add(struct wv_peers_file *f, const uint8_t key[32], const char *name);
+int wv_peers_file_add(struct wv_peers_file *f, const uint8_t key[32], const char *name, uint32_t grants,
+                      uint64_t expires);
 int wv_peers_file_remove(struct wv_peers_file *f, const uint8_t key[32]);

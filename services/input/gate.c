@@ -1,8 +1,10 @@
 #include "services/input/gate.h"
 
+#include "lib/base/bytes.h"
 #include "lib/base/util.h"
 
 #include <linux/input-event-codes.h>
+#include <string.h>
 
 #define MAX_SCROLL 2400 /* 20 detents in one event: more is no wheel */
 
@@ -201,32 +203,121 @@ static int deal_with(struct wv_gate *g, const struct rift_input_event *event, ui
     return r == WV_BACKEND_LOST ? WV_GATE_LOST : 0;
 }
 
-int wv_gate_batch(struct wv_gate *g, uint32_t session, uint32_t first_seq,
-                  const struct rift_input_event *events, size_t n, uint64_t now, bool *ret_urgent)
+int wv_gate_set_controller(struct wv_gate *g, uint32_t session, const uint8_t key[RIFT_INNER_KEY_BYTES])
 {
-    uint32_t done;
+    uint32_t seq;
+    int r = 0;
+
+    if (session != g->session)
+        r = wv_gate_release_all(g);
+    if (session != g->session && session)
+        g->forgotten = wv_input_page_begin(g->page, session, &seq) == WV_INPUT_PAGE_FORGOTTEN;
+    g->session = session;
+    if (session)
+        memcpy(g->key, key, sizeof(g->key));
+    else
+        explicit_bzero(g->key, sizeof(g->key));
+    return r;
+}
+
+/* ---- batches ---- */
+
+/* The 20 bytes of an event, WIRE.md section 4. */
+static struct rift_input_event read_event(const uint8_t plain[RIFT_INPUT_PLAIN_BYTES])
+{
+    struct wv_reader r;
+    struct rift_input_event e;
+
+    wv_reader_init(&r, plain, RIFT_INPUT_PLAIN_BYTES);
+    e.kind = wv_read_u8(&r);
+    e.down = wv_read_u8(&r);
+    e.code = wv_read_u16(&r);
+    e.x = (int32_t)wv_read_u32(&r);
+    e.y = (int32_t)wv_read_u32(&r);
+    e.time_us = wv_read_u64(&r);
+    return e;
+}
+
+static bool lets_go(const struct rift_input_event *e)
+{
+    return e->kind == RIFT_INPUT_RELEASE_ALL ||
+           ((e->kind == RIFT_INPUT_KEY || e->kind == RIFT_INPUT_BUTTON) && !e->down);
+}
+
+/* When event I of B came; what can't be is taken as now. */
+static uint64_t came(const struct wv_sealed_batch *b, size_t i, uint64_t now_us)
+{
+    return i < b->n_came ? WV_MIN(b->came_us[i], now_us) : now_us;
+}
+
+/* The event is authentic, and number SEQ is its turn. Returns 0 or WV_GATE_LOST. */
+static int take(struct wv_gate *g, const struct rift_input_event *event, bool gap, uint64_t came_us,
+                uint64_t now, bool *ret_urgent)
+{
+    uint64_t now_us = now / WV_NS_PER_US;
+
+    if (g->seen)
+        g->seen(g->userdata, event->time_us, came_us);
+    if (gap) {
+        g->gaps++;
+        if (wv_gate_release_all(g) == WV_GATE_LOST)
+            return WV_GATE_LOST;
+    }
+    if (now_us - came_us > WV_GATE_STALE_US && !lets_go(event)) {
+        g->refused_stale++;
+        return 0;
+    }
+    return deal_with(g, event, now, ret_urgent);
+}
+
+/* One event of the batch. RET_DONE: number of the last one taken. Returns 0 or WV_GATE_LOST. */
+static int open_one(struct wv_gate *g, const struct wv_sealed_batch *b, size_t i, uint64_t now,
+                    bool *ret_urgent, uint32_t *ret_done)
+{
+    uint32_t seq = b->first_seq + (uint32_t)i;
+    uint8_t plain[RIFT_INPUT_PLAIN_BYTES];
+    struct rift_input_event event;
+    bool gap;
+
+    if (seq <= *ret_done) {
+        g->repeated++;
+        return 0;
+    }
+    if (rift_input_open(g->key, seq, b->events + i * RIFT_INPUT_SEALED_BYTES, plain) < 0) {
+        g->refused_forged++; /* its number stays free: a forgery takes nothing from the true one */
+        return 0;
+    }
+    event = read_event(plain);
+    explicit_bzero(plain, sizeof(plain));
+    gap = seq != *ret_done + 1;
+    *ret_done = seq;
+    return take(g, &event, gap, came(b, i, now / WV_NS_PER_US), now, ret_urgent);
+}
+
+int wv_gate_batch(struct wv_gate *g, const struct wv_sealed_batch *b, uint64_t now, bool *ret_urgent,
+                  uint32_t *ret_done)
+{
+    uint32_t done, last = b->first_seq;
     bool lost = false;
 
     *ret_urgent = false;
-    if (wv_input_page_session(g->page) != session) {
-        lost = wv_gate_release_all(g) == WV_GATE_LOST;
-        wv_input_page_set_injected(g->page, session, 0);
+    if (!g->session || b->session != g->session)
+        return WV_GATE_NOT_CONTROLLER;
+    if (g->forgotten) {
+        g->refused_forged += b->n;
+        *ret_done = b->n ? (uint32_t)WV_MIN(b->first_seq + (uint64_t)b->n - 1, (uint64_t)UINT32_MAX) : 0;
+        return 0;
     }
     done = wv_input_page_injected(g->page);
-    for (size_t i = 0; i < n && (uint64_t)first_seq + i <= UINT32_MAX; i++) {
-        if (first_seq + (uint32_t)i <= done) {
-            g->repeated++;
-            continue;
-        }
-        done = first_seq + (uint32_t)i;
-        if (lost) {
-            g->refused_no_backend++;
-            continue;
-        }
-        lost = deal_with(g, &events[i], now, ret_urgent) == WV_GATE_LOST;
+    for (size_t i = 0; i < b->n && (uint64_t)b->first_seq + i <= UINT32_MAX; i++) {
+        last = b->first_seq + (uint32_t)i;
+        lost |= open_one(g, b, i, now, ret_urgent, &done) == WV_GATE_LOST;
+        if (lost)
+            g->backend = NULL; /* the rest finds no backend; the owner closes it */
     }
-    if (g->backend && !lost)
-        lost = g->backend->ops->flush(g->backend) == WV_BACKEND_LOST;
-    wv_input_page_set_injected(g->page, session, done);
+    if (g->backend)
+        lost |= g->backend->ops->flush(g->backend) == WV_BACKEND_LOST;
+    wv_input_page_set_injected(g->page, g->session, done);
+    *ret_done = b->n ? WV_MAX(done, last) : done;
     return lost ? WV_GATE_LOST : 0;
 }

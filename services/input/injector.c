@@ -11,8 +11,14 @@
 
 #define RETRY_FIRST_NS (100 * WV_NS_PER_MS)
 #define RETRY_MAX_NS   (2 * WV_NS_PER_S)
+/* A client's clock is its own: what would lie further away than this is no time of an event. */
+#define ONE_WAY_MAX_US 10000000u
+#define AHEAD_MAX_US   1000000u
 
 const struct wv_metric wv_injector_metrics[WV_INJECTOR_N_METRICS] = {
+    [WV_INJECTOR_ONE_WAY_US] =
+        {"input_one_way_us", "us", WV_METRIC_HISTOGRAM,
+         "From the event at the client (clock offset applied) to its arrival at the host."},
     [WV_INJECTOR_EVENT_US] = {"event_to_injected_us", "us", WV_METRIC_HISTOGRAM,
                               "From the event at the client (clock offset applied) to its injection."},
     [WV_INJECTOR_BATCH_US] = {"inject_us", "us", WV_METRIC_HISTOGRAM,
@@ -20,7 +26,14 @@ const struct wv_metric wv_injector_metrics[WV_INJECTOR_N_METRICS] = {
     [WV_INJECTOR_INJECTED] = {"events_injected_total", "events", WV_METRIC_COUNTER, "Input events injected."},
     [WV_INJECTOR_REFUSED] =
         {"events_refused_total", "events", WV_METRIC_COUNTER,
-         "Input events not injected: out of range, over the rate, or nowhere to inject them."},
+         "Input events not injected: forged, stale, out of range, over the rate, or nowhere to inject them."},
+    [WV_INJECTOR_REFUSED_FORGED] =
+        {"events_refused_forged_total", "events", WV_METRIC_COUNTER,
+         "Input events that did not open: not sealed by the client that controls, or changed on the way."},
+    [WV_INJECTOR_REFUSED_STALE] = {"events_refused_stale_total", "events", WV_METRIC_COUNTER,
+                                   "Input events that waited too long for this stage; releases are applied."},
+    [WV_INJECTOR_GAPS] = {"event_gaps_total", "times", WV_METRIC_COUNTER,
+                          "Times that numbers of events were missing, and everything held came up."},
     [WV_INJECTOR_REFUSED_RATE] = {"events_refused_rate_total", "events", WV_METRIC_COUNTER,
                                   "Input events not injected because there were too many a second."},
     [WV_INJECTOR_REPEATED] = {"events_repeated_total", "events", WV_METRIC_COUNTER,
@@ -36,7 +49,9 @@ struct wv_injector {
     struct wv_injector_options options;
     enum wv_injector_backend kind; /* what AUTO became; AUTO: not decided yet */
     struct wv_gate gate;
-    struct wv_gate told; /* totals as the metrics have them */
+    struct wv_gate told;            /* totals as the metrics have them */
+    struct wv_injector_clock clock; /* of the batch at hand */
+    uint64_t last_us;               /* when its last event happened, on our clock; 0: not known */
     struct wv_backend *backend;
     struct wv_loop_source *watch, *timer;
     uint64_t retry_pause_ns;
@@ -57,7 +72,7 @@ static void add_difference(struct wv_injector *i, enum wv_injector_metric metric
 
 static uint64_t refused(const struct wv_gate *g)
 {
-    return g->refused_range + g->refused_rate + g->refused_no_backend;
+    return g->refused_range + g->refused_rate + g->refused_no_backend + g->refused_forged + g->refused_stale;
 }
 
 static void count(struct wv_injector *i)
@@ -68,6 +83,9 @@ static void count(struct wv_injector *i)
     add_difference(i, WV_INJECTOR_INJECTED, g->injected, t->injected);
     add_difference(i, WV_INJECTOR_REFUSED, refused(g), refused(t));
     add_difference(i, WV_INJECTOR_REFUSED_RATE, g->refused_rate, t->refused_rate);
+    add_difference(i, WV_INJECTOR_REFUSED_FORGED, g->refused_forged, t->refused_forged);
+    add_difference(i, WV_INJECTOR_REFUSED_STALE, g->refused_stale, t->refused_stale);
+    add_difference(i, WV_INJECTOR_GAPS, g->gaps, t->gaps);
     add_difference(i, WV_INJECTOR_REPEATED, g->repeated, t->repeated);
     add_difference(i, WV_INJECTOR_RELEASED, g->released, t->released);
     for (unsigned n = 0; n < WV_ARRAY_SIZE(g->held); n++)
@@ -206,24 +224,56 @@ static void boost(struct wv_injector *i)
         wv_warning("capture can't be told of input", "errno=%d", errno);
 }
 
-int wv_injector_batch(struct wv_injector *i, uint32_t session, uint32_t first_seq,
-                      const struct rift_input_event *events, size_t n, uint64_t now, uint32_t *ret_done)
+/* An event opened: for the figures. */
+static void on_seen(void *userdata, uint64_t time_us, uint64_t came_us)
 {
-    bool urgent;
-    bool lost = wv_gate_batch(&i->gate, session, first_seq, events, n, now, &urgent) == WV_GATE_LOST;
-    uint64_t after;
+    struct wv_injector *i = userdata;
+    uint64_t at_us = time_us - (uint64_t)i->clock.offset_us;
 
-    if (urgent)
-        boost(i); /* first of all: a person waits */
-    after = wv_now_ns();
-    if (n && events[n - 1].time_us && events[n - 1].time_us <= after / WV_NS_PER_US)
-        wv_metric_record(i->options.metrics, WV_INJECTOR_EVENT_US,
-                         after / WV_NS_PER_US - events[n - 1].time_us);
-    wv_metric_record(i->options.metrics, WV_INJECTOR_BATCH_US, (after - now) / WV_NS_PER_US);
+    i->last_us = 0;
+    if (!i->clock.known || at_us > came_us + AHEAD_MAX_US ||
+        came_us - WV_MIN(at_us, came_us) > ONE_WAY_MAX_US)
+        return;
+    i->last_us = WV_MIN(at_us, came_us);
+    wv_metric_record(i->options.metrics, WV_INJECTOR_ONE_WAY_US, came_us - i->last_us);
+}
+
+int wv_injector_set_controller(struct wv_injector *i, uint32_t session,
+                               const uint8_t key[RIFT_INNER_KEY_BYTES], uint64_t now)
+{
+    bool lost = wv_gate_set_controller(&i->gate, session, key) == WV_GATE_LOST;
+
+    if (i->gate.forgotten)
+        wv_warning("this session's input can't be used: too many others controlled since it did; it must "
+                   "connect anew",
+                   "session=%u", session);
     count(i);
     if (lost)
         lose_backend(i, i->backend->reason, now);
-    *ret_done = wv_input_page_injected(i->options.page);
+    return 0;
+}
+
+int wv_injector_batch(struct wv_injector *i, const struct wv_sealed_batch *batch,
+                      const struct wv_injector_clock *clock, uint64_t now, uint32_t *ret_done)
+{
+    bool urgent;
+    uint64_t after;
+    int r;
+
+    i->clock = *clock;
+    i->last_us = 0;
+    r = wv_gate_batch(&i->gate, batch, now, &urgent, ret_done);
+    if (r == WV_GATE_NOT_CONTROLLER)
+        return WV_INJECTOR_NOT_CONTROLLER;
+    if (urgent)
+        boost(i); /* first of all: a person waits */
+    after = wv_now_ns();
+    if (i->last_us && i->last_us <= after / WV_NS_PER_US)
+        wv_metric_record(i->options.metrics, WV_INJECTOR_EVENT_US, after / WV_NS_PER_US - i->last_us);
+    wv_metric_record(i->options.metrics, WV_INJECTOR_BATCH_US, (after - now) / WV_NS_PER_US);
+    count(i);
+    if (r == WV_GATE_LOST)
+        lose_backend(i, i->backend->reason, now);
     return 0;
 }
 
@@ -245,6 +295,8 @@ int wv_injector_new(struct wv_injector **ret, const struct wv_injector_options *
     i->options = *options;
     i->kind = options->backend;
     wv_gate_init(&i->gate, options->page);
+    i->gate.seen = on_seen;
+    i->gate.userdata = i;
     r = wv_loop_add_timer(options->loop, on_retry, i, &i->timer);
     if (r >= 0)
         r = open_backend(i, wv_now_ns());
@@ -263,6 +315,7 @@ struct wv_injector *wv_injector_free(struct wv_injector *i)
     (void)wv_gate_release_all(&i->gate);
     close_backend(i);
     wv_loop_remove(i->timer);
+    explicit_bzero(&i->gate, sizeof(i->gate));
     free(i);
     return NULL;
 }

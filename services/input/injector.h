@@ -7,11 +7,15 @@
 #include "services/input/gate.h"
 
 enum wv_injector_metric {
+    WV_INJECTOR_ONE_WAY_US,
     WV_INJECTOR_EVENT_US,
     WV_INJECTOR_BATCH_US,
     WV_INJECTOR_INJECTED,
     WV_INJECTOR_REFUSED,
     WV_INJECTOR_REFUSED_RATE,
+    WV_INJECTOR_REFUSED_FORGED,
+    WV_INJECTOR_REFUSED_STALE,
+    WV_INJECTOR_GAPS,
     WV_INJECTOR_REPEATED,
     WV_INJECTOR_RELEASED,
     WV_INJECTOR_HELD,
@@ -43,7 +47,18 @@ struct wv_injector;
 int wv_injector_new(struct wv_injector **ret, const struct wv_injector_options *options);
 /* Everything held comes up. Returns NULL. */
 struct wv_injector *wv_injector_free(struct wv_injector *i);
-/* See wv_gate_batch(). RET_DONE: to acknowledge. Returns 0 or a negative errno. */
-int wv_injector_batch(struct wv_injector *i, uint32_t session, uint32_t first_seq,
-                      const struct rift_input_event *events, size_t n, uint64_t now, uint32_t *ret_done);
+/* See wv_gate_set_controller(). Returns 0 or a negative errno. */
+int wv_injector_set_controller(struct wv_injector *i, uint32_t session,
+                               const uint8_t key[RIFT_INNER_KEY_BYTES], uint64_t now);
+
+/* How the client's clock stands to ours, as transport estimates it: for figures only. */
+struct wv_injector_clock {
+    bool known;
+    int64_t offset_us; /* client's minus ours */
+};
+/* See wv_gate_batch(). Returns 0 with RET_DONE, to acknowledge; WV_INJECTOR_NOT_CONTROLLER; or a negative
+ * errno. */
+enum { WV_INJECTOR_NOT_CONTROLLER = 1 };
+int wv_injector_batch(struct wv_injector *i, const struct wv_sealed_batch *batch,
+                      const struct wv_injector_clock *clock, uint64_t now, uint32_t *ret_done);
 int wv_injector_release(struct wv_injector *i, uint64_t now);

@@ -1,24 +1,28 @@
-/* wavry-input: the controlling client's keys and pointer, into this machine. It has XTEST or uinput and the
- * input page; it never has a network socket, a picture, or the host's key. */
+/* wavry-input: the controlling client's keys and pointer, into this machine. It has XTEST or uinput, the
+ * input page and the key that the controlling client's events open under; it never has a network socket, a
+ * picture, or the host's key. */
 #include "lib/base/log.h"
 #include "lib/base/util.h"
 #include "lib/stage/stage.h"
 #include "proto/bus_input.pb-c.h"
+#include "proto/bus_keys.pb-c.h"
+#include "rift/crypto/identity.h"
 #include "services/input/injector.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
-#define MAX_BATCH 512 /* events of one message */
+#define MAX_BATCH    512 /* events of one message */
+#define ASK_AGAIN_NS (20 * WV_NS_PER_MS)
 
 struct input {
     struct wv_stage *stage;
     struct wv_input_page *page;
     struct wv_injector *injector;
     int uinput[WV_UINPUT_DEVICES];
-    bool own_uinput; /* opened here, not granted */
-    struct rift_input_event events[MAX_BATCH];
+    bool own_uinput;                  /* opened here, not granted */
+    struct wv_loop_source *ask_timer; /* until it is known who controls */
 };
 
 static const struct wv_config_entry config[] = {
@@ -29,39 +33,56 @@ static const struct wv_config_entry config[] = {
      "File with the display's access cookie; empty: $XAUTHORITY or ~/.Xauthority."},
 };
 
-/* What does not fit the narrower fields is out of range there too. */
-static struct rift_input_event event_of(const Wavry__Bus__InputEvent *m)
-{
-    if (m->kind > UINT8_MAX || m->code > UINT16_MAX)
-        return (struct rift_input_event){0};
-    return (struct rift_input_event){.kind = (uint8_t)m->kind,
-                                     .down = m->down,
-                                     .code = (uint16_t)m->code,
-                                     .x = m->x,
-                                     .y = m->y,
-                                     .time_us = m->time_us};
-}
-
 static int on_batch(void *userdata, const ProtobufCMessage *message, uint64_t now)
 {
     struct input *i = userdata;
-    const Wavry__Bus__InputBatch *batch = (const Wavry__Bus__InputBatch *)message;
+    const Wavry__Bus__InputBatch *m = (const Wavry__Bus__InputBatch *)message;
     Wavry__Bus__InputDone done = WAVRY__BUS__INPUT_DONE__INIT;
+    const struct wv_injector_clock clock = {.known = m->clock_known, .offset_us = m->clock_offset_us};
+    const struct wv_sealed_batch batch = {.session = m->session,
+                                          .first_seq = m->first_seq,
+                                          .events = m->events.data,
+                                          .n = m->events.len / RIFT_INPUT_SEALED_BYTES,
+                                          .came_us = m->came_us,
+                                          .n_came = m->n_came_us};
     int r;
 
-    if (batch->n_events > MAX_BATCH) {
-        wv_warning("a batch of input is too large", "events=%zu limit=%d", batch->n_events, MAX_BATCH);
+    if (batch.n > MAX_BATCH || m->events.len % RIFT_INPUT_SEALED_BYTES) {
+        wv_warning("a batch of input can't be", "bytes=%zu limit=%d", m->events.len,
+                   MAX_BATCH * RIFT_INPUT_SEALED_BYTES);
         return 0;
     }
-    for (size_t n = 0; n < batch->n_events; n++)
-        i->events[n] = event_of(batch->events[n]);
-    r = wv_injector_batch(i->injector, batch->session, batch->first_seq, i->events, batch->n_events, now,
-                          &done.seq);
-    if (r < 0)
-        return r;
-    done.session = batch->session;
+    r = wv_injector_batch(i->injector, &batch, &clock, now, &done.seq);
+    if (r) /* of another session: transport or we will soon learn who controls, and it sends them again */
+        return r < 0 ? r : 0;
+    done.session = m->session;
     (void)wv_bus_send(wv_stage_link(i->stage, "transport"), &done.base);
     return 0;
+}
+
+static int on_ask(void *userdata, uint64_t now)
+{
+    struct input *i = userdata;
+    Wavry__Bus__ControllerQuestion question = WAVRY__BUS__CONTROLLER_QUESTION__INIT;
+
+    (void)wv_bus_send(wv_stage_link(i->stage, "identity"), &question.base);
+    wv_loop_timer_at(i->ask_timer, now + ASK_AGAIN_NS);
+    return 0;
+}
+
+/* Identity alone says who controls; transport may not. */
+static int on_controller(void *userdata, const ProtobufCMessage *message, uint64_t now)
+{
+    struct input *i = userdata;
+    const Wavry__Bus__Controller *m = (const Wavry__Bus__Controller *)message;
+
+    if (m->session && m->key.len != RIFT_INNER_KEY_BYTES) {
+        wv_warning("identity named a controller without a key", "session=%u bytes=%zu", m->session,
+                   m->key.len);
+        return 0;
+    }
+    wv_loop_timer_at(i->ask_timer, 0);
+    return wv_injector_set_controller(i->injector, m->session, m->session ? m->key.data : NULL, now);
 }
 
 /* Whatever session it names: nobody controls now, so nothing stays down. */
@@ -80,6 +101,7 @@ static void status(void *userdata, const char *text)
 }
 
 static const struct wv_bus_rule rules[] = {
+    {"identity", &wavry__bus__controller__descriptor, WV_PHASE_RUN, 200, 64, on_controller},
     {"transport", &wavry__bus__input_batch__descriptor, WV_PHASE_RUN, 4000, 32768, on_batch},
     {"transport", &wavry__bus__input_release__descriptor, WV_PHASE_RUN | WV_PHASE_DRAIN, 1000, 64,
      on_release},
@@ -127,6 +149,9 @@ static int open_stage(struct wv_stage *stage, void **ret_context)
         return -ENOMEM;
     i->stage = stage;
     *ret_context = i;
+    r = rift_crypto_init();
+    if (r < 0)
+        return r;
     r = wv_input_page_map(&i->page, wv_stage_fd(stage, "input-page"), true);
     if (r < 0) {
         wv_error("the input page can't be used", "error=\"%s\"", strerror(-r));
@@ -146,6 +171,17 @@ static int open_stage(struct wv_stage *stage, void **ret_context)
     };
     memcpy(options.uinput, i->uinput, sizeof(options.uinput));
     return wv_injector_new(&i->injector, &options);
+}
+
+static int start(struct wv_stage *stage, void *context)
+{
+    struct input *i = context;
+    int r = wv_loop_add_timer(wv_stage_loop(stage), on_ask, i, &i->ask_timer);
+
+    if (r < 0)
+        return r;
+    wv_loop_timer_at(i->ask_timer, 1);
+    return 0;
 }
 
 static void drain(struct wv_stage *stage, void *context)
@@ -183,6 +219,7 @@ int main(int argc, char **argv)
         .n_rules = WV_ARRAY_SIZE(rules),
         .sandbox = &sandbox,
         .open = open_stage,
+        .start = start,
         .drain = drain,
         .close = close_stage,
     };

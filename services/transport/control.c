@@ -50,16 +50,22 @@ static int send_hello(struct wv_transport *t, struct session *s, uint64_t now)
 static int send_shape(struct wv_transport *t, struct session *s, uint64_t now)
 {
     struct cursor *c = &t->cursor;
-    Wavry__Rift__CursorImage image = WAVRY__RIFT__CURSOR_IMAGE__INIT;
-    image.shape_id = c->shape_id;
-    image.width = c->width;
-    image.height = c->height;
-    image.hot_x = c->hot_x;
-    image.hot_y = c->hot_y;
-    image.argb = (ProtobufCBinaryData){.len = (size_t)c->width * c->height * 4, .data = c->pixels};
+    Wavry__Rift__SealedCursor sealed = WAVRY__RIFT__SEALED_CURSOR__INIT;
+    sealed.kid = c->kid;
+    sealed.nonce = (ProtobufCBinaryData){.len = sizeof c->nonce, .data = c->nonce};
+    sealed.sealed = (ProtobufCBinaryData){.len = c->len, .data = c->sealed};
     Wavry__Rift__ControlMessage message = WAVRY__RIFT__CONTROL_MESSAGE__INIT;
-    message.kind_case = WAVRY__RIFT__CONTROL_MESSAGE__KIND_CURSOR_IMAGE;
-    message.cursor_image = &image;
+    message.kind_case = WAVRY__RIFT__CONTROL_MESSAGE__KIND_SEALED_CURSOR;
+    message.sealed_cursor = &sealed;
+    return send_control(t, s, &message, now);
+}
+
+int control_send_inner(struct wv_transport *t, struct session *s, const uint8_t *sealed, size_t len,
+                       uint64_t now)
+{
+    Wavry__Rift__ControlMessage message = WAVRY__RIFT__CONTROL_MESSAGE__INIT;
+    message.kind_case = WAVRY__RIFT__CONTROL_MESSAGE__KIND_INNER;
+    message.inner = (ProtobufCBinaryData){.len = len, .data = (uint8_t *)(uintptr_t)sealed}; /* only packed */
     return send_control(t, s, &message, now);
 }
 
@@ -107,25 +113,31 @@ void control_tell_all(struct wv_transport *t)
         t->slots[i].hello_due = true;
 }
 
+static void take_report(struct wv_transport *t, struct session *s, const struct wv_client_report *report)
+{
+    s->report = *report;
+    s->frames_lost += report->lost_frames;
+    if (report->frames == 0)
+        return;
+    wv_metric_record(t->metrics, WV_T_CLIENT_NETWORK_US, report->network_p50_us);
+    wv_metric_record(t->metrics, WV_T_CLIENT_DECODE_US, report->decode_p50_us);
+    wv_metric_record(t->metrics, WV_T_CLIENT_PRESENT_US, report->present_p50_us);
+    wv_metric_record(t->metrics, WV_T_CLIENT_GLASS_US, report->glass_p50_us);
+}
+
 void control_take(struct wv_transport *t, struct session *s, const uint8_t *data, size_t len, uint64_t now)
 {
-    struct wv_client_report report;
-    int r = wv_peer_control_parse(data, len, &report);
+    struct wv_peer_control message;
+    int r = wv_peer_control_parse(data, len, &message);
     if (r < 0) {
         wv_metric_add(t->metrics, WV_T_CONTROL_BAD, 1);
         session_close(t, s, RIFT_CLOSE_PROTOCOL, "a control message is malformed", now);
         return;
     }
-    if (r == WV_PEER_OTHER)
-        return;
-    s->report = report;
-    s->frames_lost += report.lost_frames;
-    if (report.frames == 0)
-        return;
-    wv_metric_record(t->metrics, WV_T_CLIENT_NETWORK_US, report.network_p50_us);
-    wv_metric_record(t->metrics, WV_T_CLIENT_DECODE_US, report.decode_p50_us);
-    wv_metric_record(t->metrics, WV_T_CLIENT_PRESENT_US, report.present_p50_us);
-    wv_metric_record(t->metrics, WV_T_CLIENT_GLASS_US, report.glass_p50_us);
+    if (message.kind == WV_PEER_INNER)
+        inner_take(t, s, message.inner, message.inner_len, now);
+    else if (message.kind == WV_PEER_REPORT && session_is_live(s))
+        take_report(t, s, &message.report);
 }
 
 /* ---- the cursor, from capture ---- */
@@ -161,55 +173,23 @@ int on_cursor_moved(void *userdata, const ProtobufCMessage *base, uint64_t now)
     return 0;
 }
 
-/* Halves the shape in place until it fits a control message: a large cursor is shown smaller rather than not
- * at all. */
-static void shrink(struct cursor *c)
-{
-    while ((size_t)c->width * c->height * 4 > SHAPE_BYTES_LIMIT) {
-        uint32_t width = c->width / 2, height = c->height / 2;
-        for (uint32_t y = 0; y < height; y++)
-            for (uint32_t x = 0; x < width; x++)
-                for (uint32_t i = 0; i < 4; i++) {
-                    const uint8_t *from = c->pixels + ((size_t)2 * y * c->width + 2 * x) * 4 + i;
-                    unsigned sum =
-                        from[0] + from[4] + from[(size_t)c->width * 4] + from[(size_t)c->width * 4 + 4];
-                    c->pixels[((size_t)y * width + x) * 4 + i] = (uint8_t)(sum / 4);
-                }
-        c->width = width;
-        c->height = height;
-        c->hot_x = WV_MIN(c->hot_x / 2, width - 1);
-        c->hot_y = WV_MIN(c->hot_y / 2, height - 1);
-    }
-}
-
-static bool is_sound(const Wavry__Bus__CursorShape *m)
-{
-    return m->width && m->height && m->width <= CURSOR_SIDE_MAX && m->height <= CURSOR_SIDE_MAX &&
-           m->hot_x < m->width && m->hot_y < m->height && m->argb.len == (size_t)m->width * m->height * 4;
-}
-
 int on_cursor_shape(void *userdata, const ProtobufCMessage *base, uint64_t now)
 {
     struct wv_transport *t = userdata;
     const Wavry__Bus__CursorShape *m = (const Wavry__Bus__CursorShape *)base;
     struct cursor *c = &t->cursor;
-    if (!is_sound(m)) {
-        wv_warning("capture sent a cursor shape that can't be", "width=%u height=%u bytes=%zu", m->width,
-                   m->height, m->argb.len);
+    if (!m->kid || m->nonce.len != SHAPE_NONCE_BYTES || !m->sealed.len || m->sealed.len > SHAPE_BYTES_LIMIT) {
+        wv_warning("capture sent a cursor shape that can't be", "kid=%u nonce=%zu bytes=%zu", m->kid,
+                   m->nonce.len, m->sealed.len);
         return 0;
     }
-    bool same = c->version && c->shape_id == m->shape_id && c->width == m->width && c->height == m->height &&
-                c->hot_x == m->hot_x && c->hot_y == m->hot_y &&
-                memcmp(c->pixels, m->argb.data, m->argb.len) == 0;
-    if (same)
-        return 0;
+    if (c->version && c->shape_id == m->shape_id && c->kid == m->kid)
+        return 0; /* asked for twice: sealed anew, but the same */
     c->shape_id = m->shape_id;
-    c->width = m->width;
-    c->height = m->height;
-    c->hot_x = m->hot_x;
-    c->hot_y = m->hot_y;
-    memcpy(c->pixels, m->argb.data, m->argb.len);
-    shrink(c);
+    c->kid = m->kid;
+    c->len = m->sealed.len;
+    memcpy(c->nonce, m->nonce.data, sizeof c->nonce);
+    memcpy(c->sealed, m->sealed.data, c->len);
     if (++c->version == 0)
         c->version = 1;
     if (t->n_live)

@@ -10,8 +10,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define KEYS_AGAIN_NS (20 * WV_NS_PER_MS)
-
 int handshake_init(struct wv_transport *t)
 {
     uint8_t secret[32];
@@ -22,16 +20,21 @@ int handshake_init(struct wv_transport *t)
     return r;
 }
 
-static void ask(struct wv_transport *t, struct rift_responder_question *question)
+static void ask(struct wv_transport *t, const struct wv_address *from,
+                struct rift_responder_question *question, uint64_t now)
 {
+    char address[WV_ADDRESS_TEXT_BYTES];
     Wavry__Bus__HandshakeQuestion message = WAVRY__BUS__HANDSHAKE_QUESTION__INIT;
     message.token = question->token;
     message.initiator_id = question->initiator_id;
     message.local_id = question->local_id;
     message.step = question->step;
     message.message = (ProtobufCBinaryData){.len = question->len, .data = question->message};
+    wv_address_format(from, address);
+    message.address = address;
     if (wv_bus_send(t->links.identity, &message.base) != WV_BUS_UNSENT)
         return;
+    identity_away(t, now);
     wv_metric_add(t->metrics, WV_T_DROPPED_UNANSWERED, 1);
     /* Forgotten, so that the client's next repetition is asked at once. A message 3 is asked again anyway. */
     if (question->step == 1)
@@ -46,7 +49,7 @@ void handshake_receive(struct wv_transport *t, const struct wv_address *from, co
         return;
     if (rift_responder_receive(t->responder, from->bytes, datagram, len, session_new_id(t), now, &question) ==
         0)
-        ask(t, &question);
+        ask(t, from, &question, now);
 }
 
 void handshake_send(struct wv_transport *t, uint64_t now)
@@ -69,22 +72,8 @@ void handshake_count(struct wv_transport *t)
     wv_metric_add(t->metrics, WV_T_COOKIES_SENT, s.cookies_sent - seen->cookies_sent);
     wv_metric_add(t->metrics, WV_T_DROPPED_MALFORMED, s.malformed - seen->malformed);
     wv_metric_add(t->metrics, WV_T_DROPPED_HANDSHAKE, s.dropped - seen->dropped);
+    wv_metric_add(t->metrics, WV_T_DROPPED_UNKEYED, s.unkeyed - seen->unkeyed);
     *seen = s;
-}
-
-void handshake_ask_keys(struct wv_transport *t, uint64_t now)
-{
-    t->keys_at = NEVER;
-    for (size_t i = 0; i < t->top; i++) {
-        struct session *s = &t->slots[i];
-        if (!session_is_live(s) || !s->key_unasked)
-            continue;
-        Wavry__Bus__KeyQuestion message = WAVRY__BUS__KEY_QUESTION__INIT;
-        message.peer_key = (ProtobufCBinaryData){.len = sizeof s->peer_key, .data = s->peer_key};
-        s->key_unasked = wv_bus_send(t->links.identity, &message.base) == WV_BUS_UNSENT;
-        if (s->key_unasked)
-            t->keys_at = now + KEYS_AGAIN_NS;
-    }
 }
 
 int on_handshake_answer(void *userdata, const ProtobufCMessage *base, uint64_t now)
@@ -101,7 +90,10 @@ int on_handshake_refused(void *userdata, const ProtobufCMessage *base, uint64_t 
 {
     struct wv_transport *t = userdata;
     const Wavry__Bus__HandshakeRefused *m = (const Wavry__Bus__HandshakeRefused *)base;
-    rift_responder_refuse(t->responder, m->token);
+    if (m->keep) /* what came was forged, the true one may follow */
+        rift_responder_keep(t->responder, m->token);
+    else
+        rift_responder_refuse(t->responder, m->token);
     wv_metric_add(t->metrics, WV_T_HANDSHAKES_REFUSED, 1);
     wv_info("a handshake was refused", "why=\"%.80s\"", m->reason);
     return 0;
@@ -110,7 +102,7 @@ int on_handshake_refused(void *userdata, const ProtobufCMessage *base, uint64_t 
 static bool is_well_formed(const Wavry__Bus__HandshakeDone *m)
 {
     return m->key_send.len == KEY_BYTES && m->key_receive.len == KEY_BYTES && m->peer_key.len == KEY_BYTES &&
-           strlen(m->name) < WV_PEER_TEXT_BYTES;
+           strlen(m->name) < WV_PEER_TEXT_BYTES && (m->session || !(m->authorized || m->pairing));
 }
 
 int on_handshake_done(void *userdata, const ProtobufCMessage *base, uint64_t now)
@@ -134,20 +126,11 @@ int on_handshake_done(void *userdata, const ProtobufCMessage *base, uint64_t now
                                         .peer_key = m->peer_key.data,
                                         .name = m->name,
                                         .hello = &hello,
-                                        .authorized = m->authorized};
+                                        .number = m->session,
+                                        .authorized = m->authorized,
+                                        .pairing = m->pairing && !m->authorized};
     session_begin(t, &start, now);
     explicit_bzero(&config, sizeof config);
-    transport_pump(t, now);
-    return 0;
-}
-
-int on_key_revoked(void *userdata, const ProtobufCMessage *base, uint64_t now)
-{
-    struct wv_transport *t = userdata;
-    const Wavry__Bus__KeyRevoked *m = (const Wavry__Bus__KeyRevoked *)base;
-    if (m->peer_key.len != KEY_BYTES)
-        return 0;
-    session_close_key(t, m->peer_key.data, RIFT_CLOSE_REVOKED, "this key may no longer connect", now);
     transport_pump(t, now);
     return 0;
 }

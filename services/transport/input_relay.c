@@ -1,17 +1,18 @@
-/* Keeps input events until the input stage has injected them. Must never drop a release while its session
- * controls: a key that stays down is worse than a key press that is lost. */
+/* Keeps input events until the input stage has dealt with them. Must never drop one in silence: a number that
+ * is missing tells the input stage to let go of everything. */
 #include "services/transport/input_relay.h"
 
 #include "lib/base/util.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define NEVER       UINT64_MAX
 #define BACKOFF_MAX (500 * WV_NS_PER_MS)
 
 struct entry {
     uint32_t seq;
-    struct rift_input_event event;
+    uint8_t sealed[RIFT_INPUT_SEALED_BYTES];
     uint64_t since;
 };
 
@@ -49,13 +50,6 @@ static struct entry *at(struct wv_relay *r, size_t i)
     return &r->entries[(r->head + i) % WV_RELAY_EVENTS];
 }
 
-static bool is_release(const struct rift_input_event *e)
-{
-    if (e->kind == RIFT_INPUT_KEY || e->kind == RIFT_INPUT_BUTTON)
-        return !e->down;
-    return e->kind == RIFT_INPUT_RELEASE_ALL;
-}
-
 static void restart_wait(struct wv_relay *r, uint64_t now)
 {
     r->round_ns = now;
@@ -82,59 +76,26 @@ uint32_t wv_relay_controller(const struct wv_relay *r)
     return r->controller;
 }
 
-/* Drops at most LIMIT of the first N entries, releases never. */
-static void drop_first(struct wv_relay *r, size_t n, size_t limit, uint64_t *counter)
+static void drop_oldest(struct wv_relay *r)
 {
-    size_t first = n, dropped = 0, sent_dropped = 0;
-    /* From the back, so that what is kept moves up to the younger entries. */
-    for (size_t i = n; i-- > 0;) {
-        if (dropped < limit && !is_release(&at(r, i)->event)) {
-            dropped++;
-            sent_dropped += i < r->sent;
-        } else {
-            *at(r, --first) = *at(r, i);
-        }
-    }
-    r->head = (r->head + first) % WV_RELAY_EVENTS;
-    r->count -= first;
-    r->sent -= sent_dropped;
-    *counter += dropped;
+    r->head = (r->head + 1) % WV_RELAY_EVENTS;
+    r->count--;
+    r->sent -= r->sent > 0;
 }
 
-static void drop_stale(struct wv_relay *r, uint64_t now)
-{
-    size_t old = 0;
-    while (old < r->count && now - at(r, old)->since > WV_RELAY_STALE_NS)
-        old++;
-    if (old)
-        drop_first(r, old, old, &r->stats.dropped_stale);
-}
-
-static void make_room(struct wv_relay *r)
-{
-    size_t oldest = 0;
-    while (oldest < r->count && is_release(&at(r, oldest)->event))
-        oldest++;
-    if (oldest < r->count) {
-        drop_first(r, oldest + 1, 1, &r->stats.dropped_full);
-        return;
-    }
-    /* Nothing but releases: one that lets go of everything stands for all of them. */
-    struct entry *last = at(r, r->count - 1);
-    last->event = (struct rift_input_event){.kind = RIFT_INPUT_RELEASE_ALL, .time_us = last->event.time_us};
-    r->stats.dropped_full += r->count - 1;
-    r->head = (r->head + r->count - 1) % WV_RELAY_EVENTS;
-    r->count = 1;
-    r->sent = 0;
-}
-
-void wv_relay_push(struct wv_relay *r, uint32_t seq, const struct rift_input_event *event, uint64_t now)
+void wv_relay_push(struct wv_relay *r, uint32_t seq, const uint8_t sealed[RIFT_INPUT_SEALED_BYTES],
+                   uint64_t now)
 {
     if (!r->controller)
         return;
-    if (r->count == WV_RELAY_EVENTS)
-        make_room(r);
-    *at(r, r->count++) = (struct entry){.seq = seq, .event = *event, .since = now};
+    if (r->count == WV_RELAY_EVENTS) {
+        drop_oldest(r);
+        r->stats.dropped_full++;
+    }
+    struct entry *e = at(r, r->count++);
+    e->seq = seq;
+    e->since = now;
+    memcpy(e->sealed, sealed, sizeof e->sealed);
     r->stats.pushed++;
 }
 
@@ -152,10 +113,8 @@ void wv_relay_release_sent(struct wv_relay *r, bool sent, uint64_t now)
     r->release_at = now + WV_RELAY_UNSENT_NS;
 }
 
-size_t wv_relay_take(struct wv_relay *r, uint64_t now, struct rift_input_event ret_events[WV_RELAY_BATCH],
-                     uint32_t *ret_first_seq)
+size_t wv_relay_take(struct wv_relay *r, uint64_t now, struct wv_relay_batch *ret_batch)
 {
-    drop_stale(r, now);
     if (r->sent && now - r->round_ns >= r->backoff_ns) {
         r->stats.resent += r->sent;
         r->sent = 0;
@@ -165,18 +124,22 @@ size_t wv_relay_take(struct wv_relay *r, uint64_t now, struct rift_input_event r
     if (r->sent == r->count || now < r->retry_at)
         return 0;
     size_t n = 0;
-    *ret_first_seq = at(r, r->sent)->seq;
-    while (n < WV_RELAY_BATCH && r->sent + n < r->count && at(r, r->sent + n)->seq == *ret_first_seq + n) {
-        ret_events[n] = at(r, r->sent + n)->event;
-        n++;
+    ret_batch->first_seq = at(r, r->sent)->seq;
+    while (n < WV_RELAY_BATCH && r->sent + n < r->count) {
+        const struct entry *e = at(r, r->sent + n);
+        if (e->seq != ret_batch->first_seq + n)
+            break;
+        memcpy(ret_batch->events + n * RIFT_INPUT_SEALED_BYTES, e->sealed, sizeof e->sealed);
+        ret_batch->came_us[n++] = e->since / WV_NS_PER_US;
     }
+    ret_batch->n = n;
     return n;
 }
 
 void wv_relay_sent(struct wv_relay *r, size_t n, bool sent, uint64_t now)
 {
     if (!sent) {
-        bool young = r->count && now - at(r, r->count - 1)->since <= WV_RELAY_STALE_NS;
+        bool young = r->count && now - at(r, r->count - 1)->since <= WV_RELAY_FRESH_NS;
         r->retry_at = now + (young ? WV_RELAY_UNSENT_NS : WV_RELAY_SLOW_NS);
         return;
     }
@@ -199,9 +162,7 @@ void wv_relay_done(struct wv_relay *r, uint32_t session, uint32_t seq, uint64_t 
     if ((int32_t)(seq - r->highest_done) > 0)
         r->highest_done = seq;
     while (r->count && (int32_t)(seq - at(r, 0)->seq) >= 0) {
-        r->head = (r->head + 1) % WV_RELAY_EVENTS;
-        r->count--;
-        r->sent -= r->sent > 0;
+        drop_oldest(r);
         restart_wait(r, now);
     }
 }
@@ -244,24 +205,18 @@ void wv_relay_write(const struct wv_relay *r, struct wv_writer *w)
     for (size_t i = 0; i < r->count; i++) {
         const struct entry *e = &r->entries[(r->head + i) % WV_RELAY_EVENTS];
         wv_write_u32(w, e->seq);
-        wv_write_u8(w, e->event.kind);
-        wv_write_u8(w, e->event.down);
-        wv_write_u16(w, e->event.code);
-        wv_write_u32(w, (uint32_t)e->event.x);
-        wv_write_u32(w, (uint32_t)e->event.y);
-        wv_write_u64(w, e->event.time_us);
+        wv_write_u64(w, e->since);
+        wv_write_span(w, e->sealed, sizeof e->sealed);
     }
 }
 
 static struct entry read_entry(struct wv_reader *in, uint64_t now)
 {
-    struct entry e = {.seq = wv_read_u32(in), .since = now};
-    e.event.kind = wv_read_u8(in);
-    e.event.down = wv_read_u8(in);
-    e.event.code = wv_read_u16(in);
-    e.event.x = (int32_t)wv_read_u32(in);
-    e.event.y = (int32_t)wv_read_u32(in);
-    e.event.time_us = wv_read_u64(in);
+    struct entry e = {.seq = wv_read_u32(in), .since = wv_read_u64(in)};
+    const uint8_t *sealed = wv_read_span(in, sizeof e.sealed);
+    e.since = WV_MIN(e.since, now);
+    if (sealed)
+        memcpy(e.sealed, sealed, sizeof e.sealed);
     return e;
 }
 
@@ -273,7 +228,7 @@ int wv_relay_read(struct wv_relay *r, struct wv_reader *in, uint64_t now)
         return -EBADMSG;
     for (size_t i = 0; i < count; i++) {
         struct entry e = read_entry(in, now);
-        if (in->failed || rift_input_event_check(&e.event) < 0 || (i && (int32_t)(e.seq - last) <= 0))
+        if (in->failed || (i && (int32_t)(e.seq - last) <= 0))
             return -EBADMSG;
         last = e.seq;
         r->entries[i] = e;

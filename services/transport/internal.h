@@ -15,25 +15,31 @@
 #define SLOTS             64 /* sessions that live, and as many again that are saying goodbye */
 #define HALF_OPEN_MAX     64
 #define TICK_NS           UINT64_C(250000000)
-#define CURSOR_SIDE_MAX   256
 #define NEVER             UINT64_MAX
 #define KEY_BYTES         32
-#define SHAPE_BYTES_LIMIT (RIFT_CONTROL_MAX_BYTES - 64) /* pixels of a shape that fit one control message */
+#define SHAPE_NONCE_BYTES 24
+#define SHAPE_BYTES_LIMIT                                                                                    \
+    (RIFT_CONTROL_MAX_BYTES - 64) /* of a sealed shape that fits one control message                         \
+                                   */
+#define RESTRICTED_MAX 2          /* clients that pair at once */
+#define INNER_WAITING  32
 
 struct session {
     struct rift_session *rift; /* NULL: the slot is free */
     bool closing;              /* not served any more, only says goodbye until GOODBYE_UNTIL */
-    uint64_t goodbye_until;
+    bool restricted;           /* may only exchange sealed messages with identity, until RESTRICTED_UNTIL */
+    uint64_t goodbye_until, restricted_until;
     uint32_t id;     /* the local id of its datagrams */
-    uint64_t number; /* rises with every session: who came first */
+    uint32_t number; /* by which identity knows it: never given twice */
     uint8_t peer_key[KEY_BYTES];
     char name[WV_PEER_TEXT_BYTES];
     struct wv_client_hello hello;
     struct wv_address address; /* where the session sends to; only for people to see */
     uint64_t since_ns;
-    unsigned keep;    /* its slot in the vault + 1; 0: it ends with this process */
-    bool key_unasked; /* it went on after a restart, and identity was not asked yet whether it may */
-    bool keep_dirty;  /* our own part of what the vault holds is outdated */
+    unsigned keep;   /* its slot in the vault + 1; 0: it ends with this process */
+    bool keep_dirty; /* our own part of what the vault holds is outdated */
+
+    uint64_t inner_ns; /* of its messages to identity: the time up to which its rate is used up */
 
     bool needs_keyframe; /* nothing else is of use to it */
     uint64_t keyframe_sent_ns;
@@ -79,9 +85,31 @@ struct cursor {
     bool known;
     struct rift_cursor position;
     uint32_t version; /* of the shape: +1 when it changes; 0: none */
-    uint32_t shape_id, width, height, hot_x, hot_y;
+    uint32_t shape_id, kid;
     uint64_t asked_ns;
-    uint8_t *pixels; /* CURSOR_SIDE_MAX squared */
+    size_t len;
+    uint8_t nonce[SHAPE_NONCE_BYTES];
+    uint8_t sealed[SHAPE_BYTES_LIMIT]; /* the shape itself is not for us */
+};
+
+/* Sealed messages that could not be passed on at once. */
+struct inner_message {
+    uint32_t session;
+    bool to_host;
+    uint16_t len;
+    uint8_t sealed[WV_PEER_INNER_MAX_BYTES];
+};
+struct inner {
+    size_t count; /* the oldest is first */
+    uint64_t retry_at;
+    struct inner_message waiting[INNER_WAITING];
+};
+
+/* What identity is told and asked. */
+struct identity_link {
+    bool keyed;         /* it has told what keys the first datagram of a client */
+    bool alive_changed; /* the list of sessions is another than the one it was told */
+    uint64_t ask_at, alive_at;
 };
 
 struct wv_transport {
@@ -97,23 +125,26 @@ struct wv_transport {
     struct wv_relay_stats relay_seen;
     struct media media;
     struct cursor cursor;
+    struct inner inner;
+    struct identity_link identity;
     struct session slots[SLOTS];
     size_t top; /* no slot from here on is in use */
     size_t n_live;
     struct session *controller; /* NULL: nobody */
-    uint64_t numbers;
-    uint32_t control_number; /* of the last controlling session */
+    uint32_t controller_number; /* of identity's word; that session may not be here (any more) */
     uint64_t next_tick, last_tick;
     uint64_t bytes_at_tick;
     size_t page_used;
     struct wv_session_vault *vault;    /* NULL: sessions end with this process */
     bool kept[WV_SESSION_VAULT_SLOTS]; /* slots in use */
-    uint64_t keys_at;                  /* when to ask identity about keys */
     uint64_t keep_at;                  /* when to note again how long we have lived */
     bool keep_unsure;                  /* the process before had sessions that we don't know */
+    uint64_t planned_ns; /* when the video of this flush was to leave; 0: the pacer did not hold it */
     bool draining, handing_over, waits_writable;
     char host_name[WV_PEER_TEXT_BYTES], status[128];
     uint8_t *scratch; /* RIFT_CONTROL_MAX_BYTES, for packing */
+    uint32_t ids[64]; /* random, for sessions to come */
+    size_t ids_left;
 };
 
 /* ---- transport.c ---- */
@@ -127,7 +158,8 @@ struct session_start {
     const uint8_t *peer_key;
     const char *name;
     const struct wv_client_hello *hello;
-    bool authorized;
+    uint32_t number;
+    bool authorized, pairing;
 };
 /* What all sessions have in common, into CONFIG. */
 void session_configure(const struct wv_transport *t, struct rift_session_config *config);
@@ -135,11 +167,18 @@ void session_configure(const struct wv_transport *t, struct rift_session_config 
 void session_enter(struct wv_transport *t);
 void session_begin(struct wv_transport *t, const struct session_start *start, uint64_t now);
 struct session *session_find(struct wv_transport *t, uint32_t id);
-uint32_t session_new_id(const struct wv_transport *t);
-static inline bool session_is_live(const struct session *s)
+uint32_t session_new_id(struct wv_transport *t);
+static inline bool session_is_open(const struct session *s)
 {
     return s->rift && !s->closing;
 }
+/* It is served: gets the picture, may control. */
+static inline bool session_is_live(const struct session *s)
+{
+    return session_is_open(s) && !s->restricted;
+}
+/* That identity knows as NUMBER; NULL: it is not here. */
+struct session *session_by_number(struct wv_transport *t, uint32_t number);
 /* Stops serving S and says why to its client. */
 void session_close(struct wv_transport *t, struct session *s, enum rift_close_reason reason, const char *text,
                    uint64_t now);
@@ -147,7 +186,7 @@ void session_close_key(struct wv_transport *t, const uint8_t key[KEY_BYTES], enu
                        const char *text, uint64_t now);
 /* Its client is gone or said goodbye: frees the slot. */
 void session_end(struct wv_transport *t, struct session *s, uint64_t now);
-/* Frees the slots of those that have said goodbye. */
+/* Frees the slots of those that have said goodbye; ends what may only last so long. */
 void sessions_reap(struct wv_transport *t, uint64_t now);
 /* Takes over what changed in rift's own counters. */
 void session_count(struct wv_transport *t, struct session *s);
@@ -182,13 +221,31 @@ int handshake_init(struct wv_transport *t);
 void handshake_receive(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram,
                        size_t len, uint64_t now);
 void handshake_send(struct wv_transport *t, uint64_t now);
-/* Asks identity about the keys of sessions that another process began. */
-void handshake_ask_keys(struct wv_transport *t, uint64_t now);
 void handshake_count(struct wv_transport *t);
 int on_handshake_answer(void *userdata, const ProtobufCMessage *message, uint64_t now);
 int on_handshake_done(void *userdata, const ProtobufCMessage *message, uint64_t now);
 int on_handshake_refused(void *userdata, const ProtobufCMessage *message, uint64_t now);
+
+/* ---- identity_link.c ---- */
+/* A session began or ended: identity is told at once. */
+void identity_sessions_changed(struct wv_transport *t);
+/* Identity could not be reached, and may have something new to tell when it can. */
+void identity_away(struct wv_transport *t, uint64_t now);
+void identity_pump(struct wv_transport *t, uint64_t now);
+uint64_t identity_timeout(const struct wv_transport *t);
+int on_first_key(void *userdata, const ProtobufCMessage *message, uint64_t now);
+int on_controller_is(void *userdata, const ProtobufCMessage *message, uint64_t now);
 int on_key_revoked(void *userdata, const ProtobufCMessage *message, uint64_t now);
+int on_session_end(void *userdata, const ProtobufCMessage *message, uint64_t now);
+
+/* ---- inner.c ---- */
+/* A sealed message of S for identity. */
+void inner_take(struct wv_transport *t, struct session *s, const uint8_t *sealed, size_t len, uint64_t now);
+void inner_pump(struct wv_transport *t, uint64_t now);
+/* S is over: what waits for it or from it is forgotten. */
+void inner_forget(struct wv_transport *t, const struct session *s);
+uint64_t inner_timeout(const struct wv_transport *t);
+int on_inner_message(void *userdata, const ProtobufCMessage *message, uint64_t now);
 
 /* ---- media.c ---- */
 int media_on_au(void *userdata, uint64_t now);
@@ -208,12 +265,14 @@ void media_time_frames(struct wv_transport *t, uint64_t before, uint64_t after);
 void input_take(struct wv_transport *t, struct session *s, const struct rift_event *event, uint64_t now);
 void input_pump(struct wv_transport *t, uint64_t now);
 void input_count(struct wv_transport *t);
-/* Makes sure that somebody controls, if anybody may. */
-void input_choose_controller(struct wv_transport *t, uint64_t now);
+/* The session that identity named, if it is here, is the one whose input is passed on. */
+void input_find_controller(struct wv_transport *t, uint64_t now);
 int on_input_done(void *userdata, const ProtobufCMessage *message, uint64_t now);
 
 /* ---- control.c ---- */
 void control_take(struct wv_transport *t, struct session *s, const uint8_t *data, size_t len, uint64_t now);
+int control_send_inner(struct wv_transport *t, struct session *s, const uint8_t *sealed, size_t len,
+                       uint64_t now);
 /* Sends S what it doesn't know yet. */
 void control_pump(struct wv_transport *t, struct session *s, uint64_t now);
 void control_tell_all(struct wv_transport *t);

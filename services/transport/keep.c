@@ -108,7 +108,8 @@ static int read_session(struct wv_transport *t, const uint8_t *data, size_t len,
     session_configure(t, &config);
     wv_reader_init(&r, data, len);
     int result = wv_session_keep_read(&r, ret_keep, t->relay, now);
-    if (result == 0 && session_find(t, ret_keep->id))
+    if (result == 0 && (session_find(t, ret_keep->id) || session_by_number(t, ret_keep->number) ||
+                        (ret_keep->controls && wv_relay_controller(t->relay) != ret_keep->number)))
         result = -EBADMSG;
     if (result == 0 && t->n_live >= t->setup.max_sessions)
         result = -EBUSY; /* fewer places than before */
@@ -132,24 +133,22 @@ static void resume(struct wv_transport *t, unsigned slot, const struct wv_sessio
                           .frames_lost = k->frames_lost,
                           .keep = slot + 1,
                           .keep_dirty = true,
-                          .key_unasked = true,
                           .needs_keyframe = true,
                           .hello_due = true};
     memcpy(s->peer_key, k->peer_key, sizeof s->peer_key);
     memcpy(s->name, k->name, sizeof s->name);
     rift_session_get_address(rift, s->address.bytes);
-    t->numbers = WV_MAX(t->numbers, k->number);
     t->kept[slot] = true;
-    t->keys_at = 0;
-    if (k->controls) {
+    if (k->controls) { /* until identity says otherwise */
         t->controller = s;
-        t->control_number = wv_relay_controller(t->relay);
+        t->controller_number = k->number;
     }
     session_enter(t);
+    identity_sessions_changed(t);
     wv_metric_add(t->metrics, WV_T_SESSIONS_RESTORED, 1);
     char address[WV_ADDRESS_TEXT_BYTES];
     wv_address_format(&s->address, address);
-    wv_notice("session goes on after a restart", "session=%u name=\"%s\" address=%s controls=%s", s->id,
+    wv_notice("session goes on after a restart", "session=%u name=\"%s\" address=%s controls=%s", s->number,
               s->name, address, k->controls ? "yes" : "no");
 }
 
@@ -184,6 +183,4 @@ void keep_restore(struct wv_transport *t, uint64_t now)
     /* Whoever controlled may hold keys down that nobody would let go. */
     if (!t->controller && (t->keep_unsure || t->n_live))
         wv_relay_release_unknown(t->relay, now);
-    if (t->n_live)
-        input_choose_controller(t, now);
 }

@@ -5,6 +5,7 @@
 #include "proto/rift.pb-c.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define HELLO_MAX_BYTES 512
 #define MINUTE_US       60000000u
@@ -32,26 +33,38 @@ int wv_client_hello_parse(const uint8_t *data, size_t len, struct wv_client_hell
     return 0;
 }
 
-int wv_peer_control_parse(const uint8_t *data, size_t len, struct wv_client_report *ret)
+static struct wv_client_report report_of(const Wavry__Rift__ClientReport *m)
+{
+    return (struct wv_client_report){
+        .frames = m->frames,
+        .lost_frames = m->lost_frames,
+        .network_p50_us = WV_MIN(m->network_p50_us, MINUTE_US),
+        .decode_p50_us = WV_MIN(m->decode_p50_us, MINUTE_US),
+        .present_p50_us = WV_MIN(m->present_p50_us, MINUTE_US),
+        .glass_p50_us = WV_MIN(m->glass_p50_us, MINUTE_US),
+        .glass_p99_us = WV_MIN(m->glass_p99_us, MINUTE_US),
+    };
+}
+
+int wv_peer_control_parse(const uint8_t *data, size_t len, struct wv_peer_control *ret)
 {
     if (len > WV_PEER_CONTROL_MAX_BYTES)
         return -EBADMSG;
     Wavry__Rift__ControlMessage *message = wavry__rift__control_message__unpack(NULL, len, data);
     if (!message)
         return -EBADMSG;
-    int r = WV_PEER_OTHER;
+    int r = 0;
+    ret->kind = WV_PEER_OTHER;
     if (message->kind_case == WAVRY__RIFT__CONTROL_MESSAGE__KIND_CLIENT_REPORT) {
-        const Wavry__Rift__ClientReport *m = message->client_report;
-        *ret = (struct wv_client_report){
-            .frames = m->frames,
-            .lost_frames = m->lost_frames,
-            .network_p50_us = WV_MIN(m->network_p50_us, MINUTE_US),
-            .decode_p50_us = WV_MIN(m->decode_p50_us, MINUTE_US),
-            .present_p50_us = WV_MIN(m->present_p50_us, MINUTE_US),
-            .glass_p50_us = WV_MIN(m->glass_p50_us, MINUTE_US),
-            .glass_p99_us = WV_MIN(m->glass_p99_us, MINUTE_US),
-        };
-        r = 0;
+        ret->kind = WV_PEER_REPORT;
+        ret->report = report_of(message->client_report);
+    } else if (message->kind_case == WAVRY__RIFT__CONTROL_MESSAGE__KIND_INNER) {
+        ret->kind = WV_PEER_INNER;
+        ret->inner_len = message->inner.len;
+        if (ret->inner_len > 0 && ret->inner_len <= sizeof ret->inner)
+            memcpy(ret->inner, message->inner.data, ret->inner_len);
+        else
+            r = -EBADMSG;
     }
     wavry__rift__control_message__free_unpacked(message, NULL);
     return r;

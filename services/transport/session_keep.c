@@ -32,7 +32,7 @@ void wv_session_keep_write(struct wv_writer *w, const struct wv_session_keep *ke
                            const struct wv_relay *relay)
 {
     wv_write_u32(w, keep->id);
-    wv_write_u64(w, keep->number);
+    wv_write_u32(w, keep->number);
     wv_write_span(w, keep->peer_key, WV_KEEP_KEY_BYTES);
     write_text(w, keep->name);
     write_text(w, keep->hello.software);
@@ -49,10 +49,10 @@ void wv_session_keep_write(struct wv_writer *w, const struct wv_session_keep *ke
 int wv_session_keep_read(struct wv_reader *r, struct wv_session_keep *ret_keep, struct wv_relay *relay,
                          uint64_t now)
 {
-    struct wv_session_keep k = {.id = wv_read_u32(r), .number = wv_read_u64(r)};
+    struct wv_session_keep k = {.id = wv_read_u32(r), .number = wv_read_u32(r)};
     const uint8_t *key = wv_read_span(r, WV_KEEP_KEY_BYTES);
-    if (!key || k.id == 0 || k.number == 0 || k.number >= UINT64_MAX / 2 || !read_text(r, k.name) ||
-        !read_text(r, k.hello.software) || !read_text(r, k.hello.device))
+    if (!key || k.id == 0 || k.number == 0 || !read_text(r, k.name) || !read_text(r, k.hello.software) ||
+        !read_text(r, k.hello.device))
         return -EBADMSG;
     memcpy(k.peer_key, key, WV_KEEP_KEY_BYTES);
     uint8_t view_only = wv_read_u8(r);
@@ -60,7 +60,7 @@ int wv_session_keep_read(struct wv_reader *r, struct wv_session_keep *ret_keep, 
     k.input_events = wv_read_u64(r);
     k.frames_lost = wv_read_u64(r);
     uint8_t controls = wv_read_u8(r);
-    if (r->failed || view_only > 1 || controls > 1 || (view_only && controls))
+    if (r->failed || view_only > 1 || controls > 1)
         return -EBADMSG;
     k.hello.view_only = view_only;
     k.controls = controls;

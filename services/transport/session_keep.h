@@ -10,7 +10,7 @@
 
 struct wv_session_keep {
     uint32_t id;
-    uint64_t number;
+    uint32_t number; /* by which identity knows it */
     uint8_t peer_key[WV_KEEP_KEY_BYTES];
     char name[WV_PEER_TEXT_BYTES];
     struct wv_client_hello hello;

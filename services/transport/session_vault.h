@@ -14,12 +14,14 @@
 /* What to create; only pages that were written take memory. Smaller ones have fewer slots. */
 #define WV_SESSION_VAULT_BYTES                                                                               \
     (WV_SESSION_VAULT_HEAD_BYTES + 2u * WV_SESSION_VAULT_SLOTS * WV_SESSION_VAULT_COPY_BYTES)
-#define WV_SESSION_VAULT_VERSION 1
+#define WV_SESSION_VAULT_VERSION 2
 
 /* A process that lived less than SETTLED is taken as killed by what the vault holds; two of them in a row, or
- * thirty-two that lived less than GOOD, and the vault is wiped. */
+ * thirty-two that lived less than GOOD, and the vault is wiped. GOOD is what the supervisor takes as having
+ * been of use: who is killed by somebody else, and started again without a pause, must not look as if the
+ * vault did it. */
 #define WV_SESSION_VAULT_SETTLED_NS UINT64_C(100000000)
-#define WV_SESSION_VAULT_GOOD_NS    UINT64_C(2000000000)
+#define WV_SESSION_VAULT_GOOD_NS    UINT64_C(1000000000)
 
 struct wv_session_vault;
 

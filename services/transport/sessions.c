@@ -1,5 +1,6 @@
 /* The table of sessions: who is in, who says goodbye, and what the administrator sees of them. Must never
- * serve a session whose key isn't authorized: such a one exists only to be told so. */
+ * serve a session whose key isn't authorized: such a one exists only to be told so, or, while identity pairs,
+ * to carry sealed messages to it. */
 #include "lib/base/log.h"
 #include "lib/base/util.h"
 #include "services/transport/internal.h"
@@ -8,7 +9,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define GOODBYE_NS (500 * WV_NS_PER_MS)
+#define GOODBYE_NS    (500 * WV_NS_PER_MS)
+#define RESTRICTED_NS (60 * WV_NS_PER_S)
 
 struct session *session_find(struct wv_transport *t, uint32_t id)
 {
@@ -18,13 +20,24 @@ struct session *session_find(struct wv_transport *t, uint32_t id)
     return NULL;
 }
 
-uint32_t session_new_id(const struct wv_transport *t)
+struct session *session_by_number(struct wv_transport *t, uint32_t number)
+{
+    for (size_t i = 0; number && i < t->top; i++)
+        if (session_is_open(&t->slots[i]) && t->slots[i].number == number)
+            return &t->slots[i];
+    return NULL;
+}
+
+uint32_t session_new_id(struct wv_transport *t)
 {
     uint32_t id = 0;
-    /* Never blocks so long after boot; should it fail, 0 is refused by every table. A chance equal costs the
-     * client one repetition. */
-    if (getrandom(&id, sizeof id, GRND_NONBLOCK) != sizeof id)
-        return 0;
+    /* Many at a time: a flood of first datagrams must not cost a system call each. The call never blocks so
+     * long after boot; should it fail, 0 is refused by every table. A chance equal costs the client one
+     * repetition. */
+    if (t->ids_left == 0 && getrandom(t->ids, sizeof t->ids, GRND_NONBLOCK) == sizeof t->ids)
+        t->ids_left = WV_ARRAY_SIZE(t->ids);
+    if (t->ids_left > 0)
+        id = t->ids[--t->ids_left];
     return id;
 }
 
@@ -77,7 +90,7 @@ static struct session *fill_slot(struct wv_transport *t, const struct session_st
         return NULL;
     *s = (struct session){.rift = rift,
                           .id = start->config->local_id,
-                          .number = ++t->numbers,
+                          .number = start->number,
                           .hello = *start->hello,
                           .address = *start->address,
                           .since_ns = now,
@@ -96,6 +109,58 @@ static void say_goodbye(struct session *s, enum rift_close_reason reason, const 
     rift_session_close(s->rift, reason, text, now);
 }
 
+static void turn_away(struct wv_transport *t, struct session *s, const char *address, uint64_t now)
+{
+    wv_metric_add(t->metrics, WV_T_HANDSHAKES_UNKNOWN_KEY, 1);
+    say_goodbye(s, RIFT_CLOSE_UNAUTHORIZED, "the host does not know this key; there, run: wavryctl pair",
+                now);
+    wv_notice("turned away a client with an unknown key", "address=%s device=\"%s\"", address,
+              s->hello.device);
+}
+
+static void turn_away_busy(struct session *s, const char *text, const char *address, uint64_t now)
+{
+    say_goodbye(s, RIFT_CLOSE_BUSY, text, now);
+    wv_notice("turned away a client", "why=\"%s\" session=%u address=%s name=\"%s\"", text, s->number,
+              address, s->name);
+}
+
+static size_t count_restricted(const struct wv_transport *t)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < t->top; i++)
+        n += session_is_open(&t->slots[i]) && t->slots[i].restricted;
+    return n;
+}
+
+/* A client that the host doesn't know, while a pairing code is shown. */
+static void begin_pairing(struct wv_transport *t, struct session *s, const char *address, uint64_t now)
+{
+    if (count_restricted(t) >= RESTRICTED_MAX) {
+        turn_away_busy(s, "others are pairing", address, now);
+        return;
+    }
+    s->restricted = true;
+    s->restricted_until = now + RESTRICTED_NS;
+    identity_sessions_changed(t);
+    wv_notice("a client begins to pair", "session=%u address=%s device=\"%s\"", s->number, address,
+              s->hello.device);
+}
+
+static void serve(struct wv_transport *t, struct session *s, const char *address, uint64_t now)
+{
+    session_enter(t);
+    keep_begin(t, s);
+    wv_metric_add(t->metrics, WV_T_SESSIONS_STARTED, 1);
+    wv_notice("session started",
+              "session=%u name=\"%s\" address=%s device=\"%s\" software=\"%s\" view_only=%s", s->number,
+              s->name, address, s->hello.device, s->hello.software, s->hello.view_only ? "yes" : "no");
+    input_find_controller(t, now);
+    media_viewers_changed(t, now);
+    control_want_shape(t, now);
+    t->next_tick = now;
+}
+
 void session_begin(struct wv_transport *t, const struct session_start *start, uint64_t now)
 {
     char address[WV_ADDRESS_TEXT_BYTES];
@@ -103,47 +168,30 @@ void session_begin(struct wv_transport *t, const struct session_start *start, ui
     if (start->authorized) /* one client, one session: the new one is what it wants */
         session_close_key(t, start->peer_key, RIFT_CLOSE_REPLACED, "connected anew", now);
     struct session *s = fill_slot(t, start, now);
-    if (!s) {
+    if (!s)
         wv_warning("a session could not be made", "address=%s", address);
-        return;
-    }
-    if (!start->authorized) {
-        wv_metric_add(t->metrics, WV_T_HANDSHAKES_UNKNOWN_KEY, 1);
-        say_goodbye(s, RIFT_CLOSE_UNAUTHORIZED,
-                    "the host does not know this key; there, run: wavryctl authorize KEY NAME", now);
-        wv_notice("turned away a client with an unknown key", "session=%u address=%s device=\"%s\"", s->id,
-                  address, s->hello.device);
-        return;
-    }
-    if (t->n_live >= t->setup.max_sessions) {
-        say_goodbye(s, RIFT_CLOSE_BUSY, "all places are taken", now);
-        wv_notice("turned away a client: all places are taken",
-                  "session=%u address=%s name=\"%s\" max_sessions=%u", s->id, address, s->name,
-                  t->setup.max_sessions);
-        return;
-    }
-    session_enter(t);
-    keep_begin(t, s);
-    wv_metric_add(t->metrics, WV_T_SESSIONS_STARTED, 1);
-    wv_notice("session started",
-              "session=%u name=\"%s\" address=%s device=\"%s\" software=\"%s\" view_only=%s", s->id, s->name,
-              address, s->hello.device, s->hello.software, s->hello.view_only ? "yes" : "no");
-    input_choose_controller(t, now);
-    media_viewers_changed(t, now);
-    control_want_shape(t, now);
-    t->next_tick = now;
+    else if (start->pairing)
+        begin_pairing(t, s, address, now);
+    else if (!start->authorized)
+        turn_away(t, s, address, now);
+    else if (t->n_live >= t->setup.max_sessions)
+        turn_away_busy(s, "all places are taken", address, now);
+    else
+        serve(t, s, address, now);
 }
 
-/* S no longer counts as one that is served. */
+/* S no longer counts as one that is open. */
 static void leave(struct wv_transport *t, struct session *s, uint64_t now)
 {
     s->closing = true;
+    identity_sessions_changed(t);
+    inner_forget(t, s);
+    if (s->restricted)
+        return;
     t->n_live--;
     keep_end(t, s);
-    if (t->controller == s) {
-        t->controller = NULL;
-        input_choose_controller(t, now);
-    }
+    if (t->controller == s)
+        input_find_controller(t, now);
     media_viewers_changed(t, now);
     t->next_tick = now;
 }
@@ -151,9 +199,9 @@ static void leave(struct wv_transport *t, struct session *s, uint64_t now)
 void session_close(struct wv_transport *t, struct session *s, enum rift_close_reason reason, const char *text,
                    uint64_t now)
 {
-    if (!session_is_live(s))
+    if (!session_is_open(s))
         return;
-    wv_notice("session closed", "session=%u name=\"%s\" why=\"%s\"", s->id, s->name, text);
+    wv_notice("session closed", "session=%u name=\"%s\" why=\"%s\"", s->number, s->name, text);
     say_goodbye(s, reason, text, now);
     leave(t, s, now);
 }
@@ -162,7 +210,7 @@ void session_close_key(struct wv_transport *t, const uint8_t key[KEY_BYTES], enu
                        const char *text, uint64_t now)
 {
     for (size_t i = 0; i < t->top; i++)
-        if (session_is_live(&t->slots[i]) && memcmp(t->slots[i].peer_key, key, KEY_BYTES) == 0)
+        if (session_is_open(&t->slots[i]) && memcmp(t->slots[i].peer_key, key, KEY_BYTES) == 0)
             session_close(t, &t->slots[i], reason, text, now);
 }
 
@@ -181,6 +229,8 @@ void sessions_reap(struct wv_transport *t, uint64_t now)
 {
     for (size_t i = 0; i < t->top; i++) {
         struct session *s = &t->slots[i];
+        if (session_is_open(s) && s->restricted && now >= s->restricted_until)
+            session_close(t, s, RIFT_CLOSE_UNAUTHORIZED, "pairing took too long", now);
         if (s->rift && s->closing && (now >= s->goodbye_until || rift_session_timeout(s->rift) == NEVER))
             session_end(t, s, now);
     }
@@ -193,7 +243,7 @@ static void note_move(struct wv_transport *t, struct session *s)
     rift_session_get_address(s->rift, s->address.bytes);
     wv_address_format(&s->address, text);
     wv_metric_add(t->metrics, WV_T_SESSIONS_MOVED, 1);
-    wv_notice("a session moved", "session=%u name=\"%s\" address=%s", s->id, s->name, text);
+    wv_notice("a session moved", "session=%u name=\"%s\" address=%s", s->number, s->name, text);
 }
 
 void session_count(struct wv_transport *t, struct session *s)
@@ -215,7 +265,7 @@ void session_count(struct wv_transport *t, struct session *s)
 static void fill_record(const struct wv_transport *t, const struct session *s, struct wv_session_record *ret)
 {
     *ret = (struct wv_session_record){
-        .id = s->id,
+        .id = s->number,
         .controls = t->controller == s,
         .since_ns = s->since_ns,
         .rtt_ns = s->seen.rtt_ns,

@@ -7,6 +7,7 @@
 #include "proto/bus_identity.pb-c.h"
 #include "proto/bus_input.pb-c.h"
 #include "proto/bus_media.pb-c.h"
+#include "rift/crypto/identity.h"
 #include "services/transport/internal.h"
 
 #include <errno.h>
@@ -14,16 +15,22 @@
 #include <string.h>
 
 #define FLOOR_NS    (20 * WV_NS_PER_US) /* no wake-up sooner: two packets of the fastest pacer */
+#define SLACK_NS    (20 * WV_NS_PER_US) /* of the timer; the pacer is content with 100 us */
 #define KEEP_ROUNDS 4                   /* states written in one turn of a session */
 
 const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES] = {
     {"identity", &wavry__bus__handshake_answer__descriptor, WV_PHASE_ANY, 1000, 2048, on_handshake_answer},
     {"identity", &wavry__bus__handshake_done__descriptor, WV_PHASE_ANY, 1000, 2048, on_handshake_done},
     {"identity", &wavry__bus__handshake_refused__descriptor, WV_PHASE_ANY, 1000, 512, on_handshake_refused},
+    {"identity", &wavry__bus__first_key__descriptor, WV_PHASE_ANY, 1000, 64, on_first_key},
+    {"identity", &wavry__bus__controller_is__descriptor, WV_PHASE_ANY, 1000, 16, on_controller_is},
+    {"identity", &wavry__bus__inner_message__descriptor, WV_PHASE_ANY, 2000, WV_PEER_INNER_MAX_BYTES + 16,
+     on_inner_message},
     {"identity", &wavry__bus__key_revoked__descriptor, WV_PHASE_ANY, 2000, 64, on_key_revoked},
+    {"identity", &wavry__bus__session_end__descriptor, WV_PHASE_ANY, 2000, 512, on_session_end},
     {"input", &wavry__bus__input_done__descriptor, WV_PHASE_ANY, 8000, 64, on_input_done},
     {"capture", &wavry__bus__cursor_moved__descriptor, WV_PHASE_ANY, 2000, 64, on_cursor_moved},
-    {"capture", &wavry__bus__cursor_shape__descriptor, WV_PHASE_ANY, 200, 300000, on_cursor_shape},
+    {"capture", &wavry__bus__cursor_shape__descriptor, WV_PHASE_ANY, 200, 70000, on_cursor_shape},
 };
 
 /* ---- datagrams in ---- */
@@ -81,7 +88,7 @@ static void on_closed(struct wv_transport *t, struct session *s, const struct ri
         return; /* we closed it */
     if (e->closed.reason == RIFT_CLOSE_TIMEOUT)
         wv_metric_add(t->metrics, WV_T_SESSIONS_TIMED_OUT, 1);
-    wv_notice("session ended", "session=%u name=\"%s\" reason=%d text=\"%s\"", s->id, s->name,
+    wv_notice("session ended", "session=%u name=\"%s\" reason=%d text=\"%s\"", s->number, s->name,
               (int)e->closed.reason, e->closed.text);
     session_end(t, s, now);
 }
@@ -139,6 +146,8 @@ static void send_due(struct wv_transport *t, struct session *s, uint64_t now)
            rift_session_send_to(s->rift, slot, RIFT_MTU_MAX_BYTES, now, &out) == 0) {
         memcpy(to.bytes, out.address, sizeof to.bytes);
         wv_udp_commit(t->udp, &to, out.len, wv_udp_tos(out.traffic_class, out.ecn));
+        if (out.planned_ns && !t->planned_ns)
+            t->planned_ns = out.planned_ns;
     }
 }
 
@@ -168,7 +177,13 @@ static void send_all(struct wv_transport *t, uint64_t now)
         wv_loop_quit(t->setup.loop, r);
         return;
     }
-    media_time_frames(t, before, wv_now_ns());
+    uint64_t after = wv_now_ns();
+    media_time_frames(t, before, after);
+    if (t->planned_ns)
+        wv_metric_record(t->metrics, WV_T_PACING_ERROR_US,
+                         (after > t->planned_ns ? after - t->planned_ns : t->planned_ns - after) /
+                             WV_NS_PER_US);
+    t->planned_ns = 0;
     bool blocked = r == WV_UDP_BLOCKED;
     if (blocked != t->waits_writable && t->udp_source)
         wv_loop_modify_fd(t->udp_source, blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
@@ -179,7 +194,8 @@ static void arm_timer(struct wv_transport *t, uint64_t now)
 {
     uint64_t at = WV_MIN(t->next_tick, media_timeout(t));
     at = WV_MIN(at, t->keep_at);
-    at = WV_MIN(at, t->keys_at);
+    at = WV_MIN(at, identity_timeout(t));
+    at = WV_MIN(at, inner_timeout(t));
     at = WV_MIN(at, wv_relay_timeout(t->relay));
     for (size_t i = 0; i < t->top; i++) {
         const struct session *s = &t->slots[i];
@@ -187,13 +203,18 @@ static void arm_timer(struct wv_transport *t, uint64_t now)
             continue;
         if (s->closing)
             at = WV_MIN(at, s->goodbye_until);
+        else if (s->restricted)
+            at = WV_MIN(at, s->restricted_until);
         if (s->control_retry_at)
             at = WV_MIN(at, s->control_retry_at);
         /* With a full socket, EPOLLOUT comes first. */
         if (!t->waits_writable)
             at = WV_MIN(at, rift_session_timeout(s->rift));
     }
-    wv_loop_timer_at(t->timer, at == NEVER ? 0 : WV_MAX(at, now + FLOOR_NS));
+    if (at == NEVER)
+        wv_loop_timer_at(t->timer, 0);
+    else
+        wv_loop_timer_about(t->timer, WV_MAX(at, now + FLOOR_NS), SLACK_NS);
 }
 
 static void all_events(struct wv_transport *t, uint64_t now)
@@ -237,6 +258,7 @@ void transport_pump(struct wv_transport *t, uint64_t now)
     all_events(t, now);
     input_pump(t, now);
     media_pump(t, now);
+    inner_pump(t, now);
     send_all(t, now);
     rate_pump(t, now);  /* what has left makes room for the next picture */
     all_events(t, now); /* sending is where a session notices that its client is gone */
@@ -244,8 +266,7 @@ void transport_pump(struct wv_transport *t, uint64_t now)
     count_all(t);
     if (now >= t->next_tick)
         tick(t, now);
-    if (now >= t->keys_at)
-        handshake_ask_keys(t, now);
+    identity_pump(t, now);
     if (now >= t->keep_at)
         t->keep_at = wv_session_vault_live(t->vault, now);
     arm_timer(t, now);
@@ -288,12 +309,14 @@ static int open_parts(struct wv_transport *t, const char **ret_why)
     if (r == 0)
         r = handshake_init(t);
     t->scratch = malloc(RIFT_CONTROL_MAX_BYTES);
-    t->cursor.pixels = malloc((size_t)CURSOR_SIDE_MAX * CURSOR_SIDE_MAX * 4);
-    return r < 0 ? r : t->scratch && t->cursor.pixels ? 0 : -ENOMEM;
+    return r < 0 ? r : t->scratch ? 0 : -ENOMEM;
 }
 
 int wv_transport_new(struct wv_transport **ret, const struct wv_transport_setup *setup, const char **ret_why)
 {
+    *ret_why = "libsodium";
+    if (rift_crypto_init() < 0)
+        return -EIO;
     *ret_why = "memory";
     struct wv_transport *t = calloc(1, sizeof *t);
     if (!t)
@@ -301,7 +324,7 @@ int wv_transport_new(struct wv_transport **ret, const struct wv_transport_setup 
     t->setup = *setup;
     t->setup.max_sessions = WV_MIN(setup->max_sessions, (uint32_t)WV_TRANSPORT_MAX_SESSIONS);
     t->metrics = setup->metrics;
-    t->next_tick = t->keep_at = t->keys_at = NEVER;
+    t->next_tick = t->keep_at = NEVER;
     t->media.notice = "";
     rate_init(t);
     snprintf(t->host_name, sizeof t->host_name, "%s", setup->host_name);
@@ -335,7 +358,6 @@ struct wv_transport *wv_transport_free(struct wv_transport *t)
     wv_session_vault_close(t->vault);
     wv_udp_free(t->udp);
     free(t->scratch);
-    free(t->cursor.pixels);
     free(t);
     return NULL;
 }

@@ -7,7 +7,7 @@
 #include "lib/ipc/metrics.h"
 #include "rift/core/cc.h"
 
-#define WV_TRANSPORT_RULES        7
+#define WV_TRANSPORT_RULES        11
 #define WV_TRANSPORT_MAX_SESSIONS 32
 
 extern const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES]; /* userdata: struct wv_transport */

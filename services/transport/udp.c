@@ -1,5 +1,6 @@
 /* Batched UDP. Runs of equal datagrams to one address and of one marking leave as one segmented message where
- * the kernel can (UDP_SEGMENT). Must never end the stage because of what one peer's network does. */
+ * the kernel can (UDP_SEGMENT), and what it joined on the way in (UDP_GRO) is taken apart here. Must never
+ * end the stage because of what one peer's network does. */
 #include "services/transport/udp.h"
 
 #include "lib/base/util.h"
@@ -16,15 +17,19 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define RX_BATCH      32
-#define RX_ROUNDS     8    /* batches of one wake-up, before other sources of the loop have their turn */
-#define RX_BYTES      1536 /* more than any datagram of RIFT: longer ones are seen to be too long */
+#define RX_BATCH      16 /* messages of one system call */
+#define RX_MOST       256 /* datagrams of one wake-up, about, before other sources of the loop have their turn */
+#define RX_LONGEST    1536  /* more than any datagram of RIFT: longer ones are thrown away unread */
+#define RX_BYTES      65536 /* what the kernel joins at most; touched only as far as something came */
 #define TX_SLOTS      64
 #define SEGMENTS_MAX  44 /* of one message: 44 of the largest are below the limit of 64 KiB */
 #define SOCKET_BUFFER (4 << 20)
 #define UNMARKED_MAX  8 /* so many refused markings in a row, and marking is given up */
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
 #endif
 
 struct wv_udp {
@@ -39,7 +44,7 @@ struct wv_udp {
     struct iovec rx_iov[RX_BATCH];
     struct sockaddr_storage rx_from[RX_BATCH];
     union {
-        char bytes[CMSG_SPACE(sizeof(int)) * 2];
+        char bytes[CMSG_SPACE(sizeof(int)) * 3];
         struct cmsghdr align;
     } rx_control[RX_BATCH];
     uint8_t rx_data[RX_BATCH][RX_BYTES];
@@ -69,6 +74,7 @@ static void set_options(struct wv_udp *u)
     socklen_t segment_len = sizeof segment;
     (void)setsockopt(u->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     (void)setsockopt(u->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    (void)setsockopt(u->fd, SOL_UDP, UDP_GRO, &on, sizeof on);
     u->segments = getsockopt(u->fd, SOL_UDP, UDP_SEGMENT, &segment, &segment_len) == 0;
     /* Never fragmented, never refused for what an ICMP message claims: the session probes by itself. */
     (void)setsockopt(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, &v4_probe, sizeof v4_probe);
@@ -186,38 +192,57 @@ void wv_address_format(const struct wv_address *address, char ret_text[WV_ADDRES
 
 /* ---- in ---- */
 
-static enum rift_ecn take_ecn(struct msghdr *h)
+/* What the kernel says about a message: its ECN bits, and the size of the datagrams that it was joined of. */
+static void read_control(struct msghdr *h, enum rift_ecn *ret_ecn, size_t *ret_segment)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+        int value = 0;
         if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS && c->cmsg_len >= CMSG_LEN(1))
-            return (enum rift_ecn)(*CMSG_DATA(c) & 3);
-        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS &&
-            c->cmsg_len >= CMSG_LEN(sizeof(int))) {
-            int tclass;
-            memcpy(&tclass, CMSG_DATA(c), sizeof tclass);
-            return (enum rift_ecn)(tclass & 3);
-        }
+            *ret_ecn = (enum rift_ecn)(*CMSG_DATA(c) & 3);
+        if (c->cmsg_len < CMSG_LEN(sizeof value))
+            continue;
+        memcpy(&value, CMSG_DATA(c), sizeof value);
+        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS)
+            *ret_ecn = (enum rift_ecn)(value & 3);
+        else if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO && value > 0)
+            *ret_segment = (size_t)value;
     }
-    return RIFT_ECN_NONE;
 }
 
-static void deliver(struct wv_udp *u, int n, wv_udp_receive_fn fn, void *userdata, uint64_t now)
+/* Hands over message I, datagram by datagram. Returns how many they were. */
+static size_t deliver_message(struct wv_udp *u, int i, wv_udp_receive_fn fn, void *userdata, uint64_t now)
 {
-    uint64_t bytes = 0, ce = 0;
-    for (int i = 0; i < n; i++) {
-        struct msghdr *h = &u->rx[i].msg_hdr;
-        struct wv_address from;
-        enum rift_ecn ecn = take_ecn(h);
-        ce += ecn == RIFT_ECN_CE;
+    struct msghdr *h = &u->rx[i].msg_hdr;
+    struct wv_address from;
+    enum rift_ecn ecn = RIFT_ECN_NONE;
+    size_t len = u->rx[i].msg_len, segment = len, n = 0, at = 0;
+    read_control(h, &ecn, &segment);
+    bool good = !(h->msg_flags & MSG_TRUNC) && segment <= RX_LONGEST &&
+                take_address(&u->rx_from[i], h->msg_namelen, &from);
+    do { /* once for an empty one too */
+        size_t part = WV_MIN(segment, len - at);
+        if (good)
+            fn(userdata, &from, ecn, u->rx_data[i] + at, part, now);
+        at += part;
+        n++;
+    } while (at < len);
+    wv_metric_add(u->metrics, WV_T_RECEIVED_CE, ecn == RIFT_ECN_CE ? n : 0);
+    wv_metric_add(u->metrics, WV_T_DROPPED_MALFORMED, good ? 0 : n);
+    return n;
+}
+
+/* Returns the number of datagrams. */
+static size_t deliver(struct wv_udp *u, int messages, wv_udp_receive_fn fn, void *userdata, uint64_t now)
+{
+    size_t n = 0;
+    uint64_t bytes = 0;
+    for (int i = 0; i < messages; i++) {
+        n += deliver_message(u, i, fn, userdata, now);
         bytes += u->rx[i].msg_len;
-        if ((h->msg_flags & MSG_TRUNC) || !take_address(&u->rx_from[i], h->msg_namelen, &from))
-            wv_metric_add(u->metrics, WV_T_DROPPED_MALFORMED, 1);
-        else
-            fn(userdata, &from, ecn, u->rx_data[i], u->rx[i].msg_len, now);
     }
-    wv_metric_add(u->metrics, WV_T_PACKETS_RECEIVED, (uint64_t)n);
+    wv_metric_add(u->metrics, WV_T_PACKETS_RECEIVED, n);
     wv_metric_add(u->metrics, WV_T_BYTES_RECEIVED, bytes);
-    wv_metric_add(u->metrics, WV_T_RECEIVED_CE, ce);
+    return n;
 }
 
 static bool is_fatal(int error)
@@ -227,7 +252,7 @@ static bool is_fatal(int error)
 
 int wv_udp_receive(struct wv_udp *u, wv_udp_receive_fn fn, void *userdata, uint64_t now)
 {
-    for (int round = 0; round < RX_ROUNDS; round++) {
+    for (size_t taken = 0; taken < RX_MOST;) {
         for (size_t i = 0; i < RX_BATCH; i++) {
             u->rx[i].msg_hdr.msg_namelen = sizeof u->rx_from[i];
             u->rx[i].msg_hdr.msg_controllen = sizeof u->rx_control[i].bytes;
@@ -239,9 +264,10 @@ int wv_udp_receive(struct wv_udp *u, wv_udp_receive_fn fn, void *userdata, uint6
             return -errno;
         if (n < 0) { /* a pending error of some peer's network: read and thereby cleared */
             wv_metric_add(u->metrics, WV_T_RECEIVE_ERRORS, 1);
+            taken++;
             continue;
         }
-        deliver(u, n, fn, userdata, now);
+        taken += deliver(u, n, fn, userdata, now);
         if (n < RX_BATCH)
             return 0;
     }

@@ -1,19 +1,21 @@
-/* bench-linkem: a long, thin, lossy wire between two network namespaces, for kernels without netem. Makes a
- * TUN device in each and carries IP packets between them: delay, loss, a rate and the queue in front of it.
- * What it does is said by settings on its command line and by lines on its input, while it runs. Must never
- * look into a packet. */
+/* bench-linkem: a long, thin, lossy wire for kernels without netem: delay, loss, a rate and the queue in
+ * front of it. Between two network namespaces it carries IP packets from one TUN device to another; without
+ * any privilege it carries UDP datagrams between one client and a host, as a NAT does. What it does is said
+ * by settings on its command line and by lines on its input, while it runs. Must never look into a packet. */
 #include "lib/base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sysexits.h>
 
 #define SLOTS      16384u
@@ -30,6 +32,7 @@ struct packet {
 /* One direction. */
 struct wire {
     int in, out;
+    struct sockaddr_in *from, *to; /* of UDP: where the last one came from; where it goes, NULL: connected */
     double delay_ms, loss_percent, kbit, queue_kib;
     uint64_t busy_until_ns; /* the sender at the thin part */
     struct packet *queue;
@@ -71,7 +74,9 @@ static int set(struct wire wires[2], const char *text)
         return 0;
     }
     for (int i = !first; i <= second; i++) {
-        if (len == 8 && !strncmp(key, "delay_ms", len))
+        if (len == 4 && !strncmp(key, "drop", len))
+            wires[i].n = 0;
+        else if (len == 8 && !strncmp(key, "delay_ms", len))
             wires[i].delay_ms = value;
         else if (len == 12 && !strncmp(key, "loss_percent", len))
             wires[i].loss_percent = value;
@@ -118,7 +123,9 @@ static void take(struct wire *w)
 {
     uint8_t data[MTU_BYTES];
     for (int i = 0; i < TAKE_MAX; i++) {
-        ssize_t len = read(w->in, data, sizeof data);
+        socklen_t size = sizeof *w->from;
+        ssize_t len = w->from ? recvfrom(w->in, data, sizeof data, 0, (struct sockaddr *)w->from, &size)
+                              : read(w->in, data, sizeof data);
         if (len <= 0)
             return;
         enqueue(w, data, (size_t)len, wv_now_ns());
@@ -129,7 +136,9 @@ static void deliver(struct wire *w)
 {
     while (w->n && w->queue[w->head].due_ns <= wv_now_ns()) {
         const struct packet *p = &w->queue[w->head];
-        if (write(w->out, p->data, p->len) < 0)
+        ssize_t sent = w->to ? sendto(w->out, p->data, p->len, 0, (struct sockaddr *)w->to, sizeof *w->to)
+                             : write(w->out, p->data, p->len);
+        if (sent < 0)
             w->overflowed++;
         else
             w->carried++;
@@ -203,11 +212,51 @@ static int usage(void)
 {
     fputs(
         "usage: bench-linkem NAMESPACE NAMESPACE DEVICE [SETTING...]\n"
-        "Joins two network namespaces by a bad link. Settings, of both directions or with a. or b. in front\n"
-        "of one (from the first, from the second): delay_ms=N loss_percent=N kbit=N (0: any) queue_kib=N\n"
-        "seed=N. More of them are read from the input, a line each; at its end the link ends.\n",
+        "       bench-linkem udp PORT HOST-PORT [SETTING...]\n"
+        "Joins two network namespaces, or a client at PORT and a host at HOST-PORT of this machine, by a "
+        "bad\n"
+        "link. Settings, of both directions or with a. or b. in front of one (from the first or the client,\n"
+        "from the second or the host): delay_ms=N loss_percent=N kbit=N (0: any) queue_kib=N seed=N drop=1\n"
+        "(what is on its way). More of them are read from the input, a line each; at its end the link "
+        "ends.\n",
         stderr);
     return EX_USAGE;
+}
+
+static int open_namespaces(char **argv, struct wire wires[2])
+{
+    for (int i = 0; i < 2; i++) {
+        int fd = open_tun(argv[1 + i], argv[3]);
+        if (fd < 0)
+            return fd;
+        wires[i].in = wires[!i].out = fd;
+    }
+    return 0;
+}
+
+static struct sockaddr_in loopback(const char *port)
+{
+    return (struct sockaddr_in){.sin_family = AF_INET,
+                                .sin_port = htons((uint16_t)strtol(port, NULL, 10)),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
+/* PORT faces the client, a socket of our own the host. */
+static int open_udp(const char *port, const char *host_port, struct wire wires[2])
+{
+    static struct sockaddr_in client;
+    struct sockaddr_in here = loopback(port), host = loopback(host_port);
+    int near = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int far = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), room = 4 << 20;
+    if (near < 0 || far < 0 || bind(near, (struct sockaddr *)&here, sizeof here) < 0 ||
+        connect(far, (struct sockaddr *)&host, sizeof host) < 0)
+        return -errno;
+    setsockopt(near, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    setsockopt(far, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    wires[0].in = wires[1].out = near;
+    wires[0].out = wires[1].in = far;
+    wires[0].from = wires[1].to = &client;
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -218,26 +267,24 @@ int main(int argc, char **argv)
     for (int i = 4; i < argc; i++)
         if (set(wires, argv[i]) < 0)
             return usage();
-    int fds[2];
+    bool udp = !strcmp(argv[1], "udp");
+    int r = udp ? open_udp(argv[2], argv[3], wires) : open_namespaces(argv, wires);
     for (int i = 0; i < 2; i++) {
-        fds[i] = open_tun(argv[1 + i], argv[3]);
         wires[i].queue = calloc(SLOTS, sizeof *wires[i].queue);
-        if (fds[i] < 0 || !wires[i].queue) {
-            fprintf(stderr, "bench-linkem: no device in %s: %s\n", argv[1 + i],
-                    strerror(fds[i] < 0 ? -fds[i] : ENOMEM));
-            return EX_OSERR;
-        }
+        r = wires[i].queue ? r : -ENOMEM;
     }
-    for (int i = 0; i < 2; i++) {
-        wires[i].in = fds[i];
-        wires[i].out = fds[!i];
+    if (r < 0) {
+        fprintf(stderr, "bench-linkem: there can't be a link: %s\n", strerror(-r));
+        return EX_OSERR;
     }
     prctl(PR_SET_TIMERSLACK, 1000UL);
     puts("ready");
     fflush(stdout);
     run(wires);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+        free(wires[i].queue);
         printf("%c carried=%llu lost=%llu overflowed=%llu\n", "ab"[i], (unsigned long long)wires[i].carried,
                (unsigned long long)wires[i].lost, (unsigned long long)wires[i].overflowed);
+    }
     return EX_OK;
 }

@@ -34,8 +34,9 @@ static void take_all(struct rift_session *s)
     struct rift_event e;
     uint8_t sum = 0;
     while (rift_session_next_event(s, &e) == 0) {
-        if (e.kind == RIFT_EVENT_INPUT && rift_input_event_check(&e.input.event) < 0)
-            abort();
+        if (e.kind == RIFT_EVENT_INPUT)
+            for (size_t i = 0; i < sizeof e.input.sealed; i++)
+                sum ^= e.input.sealed[i];
         if (e.kind == RIFT_EVENT_CONTROL) {
             if (e.control.len > RIFT_CONTROL_MAX_BYTES)
                 abort();

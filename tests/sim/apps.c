@@ -1,6 +1,7 @@
 /* What the host and the client do in a simulated session, and the check of every single event. */
 #include "lib/base/util.h"
 #include "tests/sim/world.h"
+#include "tests/unit/input_opened.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -230,15 +231,18 @@ static bool same_event(const struct rift_input_event *a, const struct rift_input
 static void got_input(struct sim_world *w, const struct rift_event *e)
 {
     uint32_t seq = e->input.seq;
-    if (w->restarts && seq <= w->n_seen) { /* again, from the stored state */
-        if (!same_event(&w->seen[seq], &e->input.event))
+    struct rift_input_event event;
+    if (input_opened(w->input_key, e, &event) < 0)
+        sim_fail(w, "input event %u does not open", seq);
+    else if (w->restarts && seq <= w->n_seen) { /* again, from the stored state */
+        if (!same_event(&w->seen[seq], &event))
             sim_fail(w, "input event %u differs the second time", seq);
     } else if (seq != w->n_seen + 1)
         sim_fail(w, "input event %u after %u", seq, w->n_seen);
-    else if (seq > w->n_events || !same_event(&w->events[seq], &e->input.event))
+    else if (seq > w->n_events || !same_event(&w->events[seq], &event))
         sim_fail(w, "input event %u differs", seq);
     else
-        w->seen[++w->n_seen] = e->input.event;
+        w->seen[++w->n_seen] = event;
 }
 
 unsigned sim_host_events(struct sim_world *w)

@@ -42,7 +42,8 @@ static void deliver(struct sim_world *w, struct rift_initiator *client, struct h
 static int greet(struct sim_world *w, struct rift_initiator *client, struct host *host, uint64_t limit,
                  struct rift_session_config *ret_client)
 {
-    uint8_t key[32];
+    uint8_t key[32], base[32], hash[64];
+    struct rift_inner inner;
     while (w->now < limit) {
         client_sends(w, client);
         host_sends(w, host);
@@ -50,6 +51,10 @@ static int greet(struct sim_world *w, struct rift_initiator *client, struct host
             if (memcmp(key, host->identity.public, sizeof key) != 0 ||
                 memcmp(ret_client->key_send, host->config.key_receive, sizeof key) != 0)
                 sim_fail(w, "the handshake gave other keys");
+            if (rift_initiator_inner(client, base, hash) != 0 || memcmp(base, host->inner_base, 32) != 0)
+                sim_fail(w, "the handshake gave another inner key");
+            rift_inner_derive(base, false, &inner, ret_client->input_key);
+            rift_inner_derive(host->inner_base, true, &inner, w->input_key);
             return 0;
         }
         uint64_t next = WV_MIN(sim_link_next(&w->to_client), sim_link_next(&w->to_host));
@@ -76,8 +81,9 @@ int sim_greet(struct sim_world *w, struct rift_session_config *ret_host,
     for (unsigned tries = 0; r == RIFT_HANDSHAKE_TIMEOUT && tries < TRIES; tries++) {
         struct rift_initiator *client;
         host->finished = 0;
-        r = rift_initiator_new(&client, identity.secret, NULL, (uint32_t)sim_random_next(&w->random),
-                               (const uint8_t *)"sim", 3, w->now + w->client_clock, TRY_NS);
+        r = rift_initiator_new(&client, identity.secret, host->identity.public,
+                               (uint32_t)sim_random_next(&w->random), (const uint8_t *)"sim", 3,
+                               w->now + w->client_clock, TRY_NS);
         if (r != 0)
             break;
         r = greet(w, client, host, w->now + TRY_NS, ret_client);

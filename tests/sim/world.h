@@ -72,6 +72,7 @@ struct sim_world {
     /* Client application. */
     struct rift_input_event events[SIM_EVENTS]; /* by sequence */
     struct rift_input_event seen[SIM_EVENTS];
+    uint8_t input_key[RIFT_KEY_BYTES];
     uint32_t n_events, n_seen;
     uint64_t next_input;
     uint64_t input_pause;

@@ -135,6 +135,39 @@ class SystemTest(unittest.TestCase):
 
     # ---- clients
 
+    def host_key(self):
+        """The public key of the host at self.place, by its own word."""
+        def ask():
+            result = self.ctl("status", "--json")
+            return result.stdout and json.loads(result.stdout).get("host_key")
+        return wait_for(ask, 10, "the host's key")
+
+    def pairing_code(self, *options):
+        """Asks the host for a code: {"code": ..., "url": ..., "host_key": ...}."""
+        result = self.ctl("pair", "--json", "--host", "127.0.0.1", *options)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout)
+
+    def client(self, name, *arguments, timeout=30, **kwargs):
+        """Runs wavry-client as NAME to its end: own identity, own known hosts. Returns (exit code, what it said)."""
+        result = subprocess.run([f"{BIN}/wavry-client", *arguments, "--identity", self.path(f"{name}.identity"), "--set",
+                                 f"known_hosts={self.path(name)}.known"], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout,
+                                check=False, env={**os.environ, "XDG_CONFIG_HOME": self.path("config")}, **kwargs)
+        return result.returncode, result.stdout
+
+    def pair(self, name, *options):
+        """Pairs NAME with the host by a code, as a person does; OPTIONS are of wavryctl pair."""
+        code = self.pairing_code(*options)["code"]
+        status, said = self.client(name, "pair", f"127.0.0.1:{self.port}", "--code", code, "--name", name)
+        self.assertEqual(status, 0, said)
+
+    def paired_viewer(self, name, *options, seconds=60):
+        """As viewer(), of a client that was paired: it knows the host from then."""
+        return self.start(name, [f"{BIN}/wavry-client", f"127.0.0.1:{self.port}", "--headless", "--identity",
+                                 self.path(f"{name}.identity"), "--set", f"known_hosts={self.path(name)}.known",
+                                 "--seconds", str(seconds), "--stats-json", self.path(f"{name}.json"), *options])
+
     def authorize(self, identity, name="test"):
         key = subprocess.run([f"{BIN}/wavry-client", "--identity", identity, "--print-key"], text=True, check=True,
                              stdout=subprocess.PIPE, env={**os.environ, "XDG_CONFIG_HOME": self.path("config")}
@@ -147,7 +180,7 @@ class SystemTest(unittest.TestCase):
         """Starts wavry-probe, authorized; its JSON goes to probe.json."""
         self.authorize(self.path("probe.identity"), "probe")
         return self.start("probe", [f"{BIN}/wavry-probe", "127.0.0.1", "--port", str(self.port), "--identity",
-                                    self.path("probe.identity"), "--seconds", str(seconds), "--json",
+                                    self.path("probe.identity"), "--host-key", self.host_key(), "--seconds", str(seconds), "--json",
                                     self.path("probe.json"), "--snapshot", self.path("probe.png"), "--verbose",
                                     *options])
 
@@ -171,7 +204,7 @@ class SystemTest(unittest.TestCase):
         identity = self.path(f"{name}.identity")
         self.authorize(identity, name)
         return self.start(name, [f"{BIN}/wavry-client", f"127.0.0.1:{self.port}", "--headless", "--identity", identity,
-                                 "--seconds", str(seconds), "--stats-json", self.path(f"{name}.json"), *options])
+                                 "--host-key", self.host_key(), "--seconds", str(seconds), "--stats-json", self.path(f"{name}.json"), *options])
 
     def said(self, name, text, seconds=10):
         """Waits until the log of NAME holds TEXT."""
@@ -182,7 +215,7 @@ class SystemTest(unittest.TestCase):
         identity = self.path(f"{name}.identity")
         self.authorize(identity, name)
         return self.start(name, [f"{BIN}/wavry-client", f"127.0.0.1:{self.port}", "--fullscreen", "--identity",
-                                 identity, "--stats-json", self.path(f"{name}.json"), *options],
+                                 identity, "--host-key", self.host_key(), "--stats-json", self.path(f"{name}.json"), *options],
                           DISPLAY=display, SDL_VIDEODRIVER="x11")
 
 

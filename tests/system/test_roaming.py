@@ -109,7 +109,7 @@ class OtherNetwork(SystemTest):
         self.host(display)
         self.authorize(self.path("probe.identity"), "probe")
         probe = self.start("probe", ["nsenter", f"--net=/run/netns/{self.space}", f"{BIN}/wavry-probe", "10.213.77.1", "--port",
-                                     str(self.port), "--identity", self.path("probe.identity"), "--seconds", "60",
+                                     str(self.port), "--identity", self.path("probe.identity"), "--host-key", self.host_key(), "--seconds", "60",
                                      "--json", self.path("probe.json"), "--pause", "10", "--verbose"])
         wait_for(lambda: self.presses_seen() > 2, 15, lambda: "presses seen first: " + self.read_log("probe"))
         moved = []

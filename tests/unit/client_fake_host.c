@@ -2,9 +2,11 @@
 
 #include "lib/base/util.h"
 #include "proto/rift.pb-c.h"
+#include "rift/core/input.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -48,9 +50,162 @@ static void take_hello(struct fake_host *h)
     wavry__rift__client_hello__free_unpacked(m, NULL);
 }
 
+static void pack_inner(struct fake_host *h, Wavry__Rift__InnerToClient *m)
+{
+    uint8_t buffer[1024];
+    require(wavry__rift__inner_to_client__get_packed_size(m) <= sizeof buffer);
+    fake_host_send_inner(h, buffer, wavry__rift__inner_to_client__pack(m, buffer));
+}
+
+void fake_host_send_inner(struct fake_host *h, const uint8_t *plain, size_t len)
+{
+    uint8_t sealed[4096], buffer[4200];
+    size_t sealed_len;
+    require(rift_inner_seal(&h->inner, plain, len, sealed, sizeof sealed, &sealed_len) == 0);
+    Wavry__Rift__ControlMessage m = WAVRY__RIFT__CONTROL_MESSAGE__INIT;
+    m.kind_case = WAVRY__RIFT__CONTROL_MESSAGE__KIND_INNER;
+    m.inner = (ProtobufCBinaryData){.len = sealed_len, .data = sealed};
+    fake_host_send_control(h, buffer, wavry__rift__control_message__pack(&m, buffer));
+}
+
+void fake_host_grant_key(struct fake_host *h, bool new_key)
+{
+    if (new_key) {
+        randombytes_buf(h->media_key, sizeof h->media_key);
+        rift_media_sealer_init(&h->sealer, ++h->kid, h->media_key);
+    }
+    Wavry__Rift__MediaKeyGrant grant = WAVRY__RIFT__MEDIA_KEY_GRANT__INIT;
+    grant.kid = h->kid;
+    grant.key = (ProtobufCBinaryData){.len = sizeof h->media_key, .data = h->media_key};
+    Wavry__Rift__InnerToClient m = WAVRY__RIFT__INNER_TO_CLIENT__INIT;
+    m.kind_case = WAVRY__RIFT__INNER_TO_CLIENT__KIND_MEDIA_KEY;
+    m.media_key = &grant;
+    pack_inner(h, &m);
+}
+
+void fake_host_send_standing(struct fake_host *h, const char *const *grants, size_t n_grants, bool controls,
+                             const char *notice)
+{
+    Wavry__Rift__Standing standing = WAVRY__RIFT__STANDING__INIT;
+    standing.grants = (char **)(uintptr_t)grants;
+    standing.n_grants = n_grants;
+    standing.controls = controls;
+    standing.notice = (char *)(uintptr_t)notice;
+    Wavry__Rift__InnerToClient m = WAVRY__RIFT__INNER_TO_CLIENT__INIT;
+    m.kind_case = WAVRY__RIFT__INNER_TO_CLIENT__KIND_STANDING;
+    m.standing = &standing;
+    pack_inner(h, &m);
+}
+
+/* ---- pairing ---- */
+
+static void on_pair_start(struct fake_host *h, const Wavry__Rift__PairStart *start)
+{
+    uint8_t channel[11 + 64], key[RIFT_CPACE_KEY_BYTES];
+    h->pair_starts++;
+    h->pair_token = start->token;
+    snprintf(h->pair_name, sizeof h->pair_name, "%s", start->name);
+    if (!h->code || h->stall == 1)
+        return;
+    memcpy(channel, "RIFT 1 pair", 11);
+    memcpy(channel + 11, h->handshake.client_key, 32);
+    memcpy(channel + 43, h->handshake.identity.public, 32);
+    require(rift_cpace_begin(&h->cpace, (const uint8_t *)h->code, h->code_len, channel, sizeof channel,
+                             h->handshake.hash, 64, NULL) == 0);
+    Wavry__Rift__PairShare share = WAVRY__RIFT__PAIR_SHARE__INIT;
+    uint8_t own[RIFT_CPACE_SHARE_BYTES];
+    memcpy(own, h->cpace.share, sizeof own);
+    share.share = (ProtobufCBinaryData){.len = sizeof own, .data = own};
+    require(start->share.len == RIFT_CPACE_SHARE_BYTES);
+    require(rift_cpace_finish(&h->cpace, false, NULL, 0, start->share.data, (const uint8_t *)start->name,
+                              strlen(start->name), key, h->own_tag, h->peer_tag) == 0);
+    Wavry__Rift__InnerToClient m = WAVRY__RIFT__INNER_TO_CLIENT__INIT;
+    m.kind_case = WAVRY__RIFT__INNER_TO_CLIENT__KIND_PAIR_SHARE;
+    m.pair_share = &share;
+    pack_inner(h, &m);
+}
+
+static void on_pair_confirm(struct fake_host *h, const Wavry__Rift__PairConfirm *confirm)
+{
+    h->pair_confirms++;
+    if (h->stall == 2)
+        return;
+    Wavry__Rift__PairResult result = WAVRY__RIFT__PAIR_RESULT__INIT;
+    bool right = confirm->tag.len == sizeof h->peer_tag &&
+                 sodium_memcmp(confirm->tag.data, h->peer_tag, sizeof h->peer_tag) == 0;
+    h->paired += right;
+    result.paired = right || h->lie;
+    result.reason = (char *)(uintptr_t)(right ? ""
+                                              : "wrong\x1b"
+                                                "code");
+    result.tries_left = right ? 0 : 2;
+    if (result.paired)
+        result.tag = (ProtobufCBinaryData){.len = sizeof h->own_tag, .data = h->own_tag};
+    Wavry__Rift__InnerToClient m = WAVRY__RIFT__INNER_TO_CLIENT__INIT;
+    m.kind_case = WAVRY__RIFT__INNER_TO_CLIENT__KIND_PAIR_RESULT;
+    m.pair_result = &result;
+    pack_inner(h, &m);
+}
+
+static void take_inner(struct fake_host *h, const ProtobufCBinaryData *sealed)
+{
+    uint8_t plain[1024];
+    size_t len;
+    if (rift_inner_open(&h->inner, sealed->data, sealed->len, plain, sizeof plain, &len) < 0) {
+        h->bad_inner++;
+        return;
+    }
+    Wavry__Rift__InnerToHost *m = wavry__rift__inner_to_host__unpack(NULL, len, plain);
+    require(m);
+    if (m->kind_case == WAVRY__RIFT__INNER_TO_HOST__KIND_PAIR_START)
+        on_pair_start(h, m->pair_start);
+    else if (m->kind_case == WAVRY__RIFT__INNER_TO_HOST__KIND_PAIR_CONFIRM)
+        on_pair_confirm(h, m->pair_confirm);
+    else if (m->kind_case == WAVRY__RIFT__INNER_TO_HOST__KIND_TAKE_CONTROL && m->take_control->release)
+        h->releases++;
+    else if (m->kind_case == WAVRY__RIFT__INNER_TO_HOST__KIND_TAKE_CONTROL)
+        h->takes++;
+    wavry__rift__inner_to_host__free_unpacked(m, NULL);
+}
+
+static void take_control(struct fake_host *h, const uint8_t *data, size_t len)
+{
+    Wavry__Rift__ControlMessage *m = wavry__rift__control_message__unpack(NULL, len, data);
+    require(m);
+    if (m->kind_case == WAVRY__RIFT__CONTROL_MESSAGE__KIND_INNER)
+        take_inner(h, &m->inner);
+    else
+        h->n_reports++;
+    wavry__rift__control_message__free_unpacked(m, NULL);
+}
+
+static void take_input(struct fake_host *h, const struct rift_event *e)
+{
+    uint8_t plain[RIFT_INPUT_PLAIN_BYTES];
+    struct wv_reader reader;
+    require(h->n_inputs < WV_ARRAY_SIZE(h->inputs));
+    if (rift_input_open(h->input_key, e->input.seq, e->input.sealed, plain) < 0) {
+        h->bad_inputs++;
+        return;
+    }
+    wv_reader_init(&reader, plain, sizeof plain);
+    h->inputs[h->n_inputs++] = rift_input_event_read(&reader);
+    h->last_input_seq = e->input.seq;
+}
+
 static void open_session(struct fake_host *h, uint64_t now)
 {
+    static const char *const all[] = {"view", "input"};
     take_hello(h);
+    if (h->session && h->replaces) {
+        uint8_t buffer[RIFT_MTU_BYTES];
+        size_t len;
+        rift_session_close(h->session, RIFT_CLOSE_REPLACED, "", now);
+        while (rift_session_send(h->session, buffer, sizeof buffer, now, &len) == 0)
+            send_to(h, h->peer, buffer, len);
+    }
+    h->session_hangs = false;
+    rift_inner_derive(h->handshake.inner_base, true, &h->inner, h->input_key);
     h->session = rift_session_free(h->session);
     h->handshake.config.pacing_bps = 100000000;
     h->handshake.config.pacing_burst_bytes = 200000;
@@ -61,7 +216,13 @@ static void open_session(struct fake_host *h, uint64_t now)
         rift_session_close(h->session, h->refuse_reason, h->refuse_text, now);
         return;
     }
+    if (h->code)
+        return; /* a session that may only pair */
     fake_host_send_hello(h, "fake", "");
+    if (!h->keep_key)
+        fake_host_grant_key(h, true);
+    if (!h->standing_follows)
+        fake_host_send_standing(h, all, 2, true, "");
     if (h->frames)
         fake_host_send_picture(h, 60, 100, true);
 }
@@ -72,12 +233,10 @@ static void take_events(struct fake_host *h)
     while (h->session && rift_session_next_event(h->session, &e) == 0) {
         switch (e.kind) {
         case RIFT_EVENT_INPUT:
-            require(h->n_inputs < WV_ARRAY_SIZE(h->inputs));
-            h->inputs[h->n_inputs++] = e.input.event;
-            h->last_input_seq = e.input.seq;
+            take_input(h, &e);
             break;
         case RIFT_EVENT_CONTROL:
-            h->n_reports++;
+            take_control(h, e.control.data, e.control.len);
             break;
         case RIFT_EVENT_KEYFRAME_REQUEST:
             h->keyframe_requests++;
@@ -101,7 +260,8 @@ static void pump(struct fake_host *h, uint64_t now)
     size_t len;
     while (host_send(&h->handshake, buffer, now, address, &len) == 0)
         send_to(h, address, buffer, len);
-    while (h->session && rift_session_send(h->session, buffer, sizeof buffer, now, &len) == 0)
+    while (h->session && !h->session_hangs &&
+           rift_session_send(h->session, buffer, sizeof buffer, now, &len) == 0)
         send_to(h, h->peer, buffer, len);
     take_events(h);
     uint64_t at = now + 20 * WV_NS_PER_MS;
@@ -120,9 +280,10 @@ static int on_socket(void *userdata, uint32_t events, uint64_t now)
     while ((n = recvfrom(h->fd, data, sizeof data, MSG_DONTWAIT, (struct sockaddr *)&from, &from_len)) > 0) {
         if (h->mute)
             continue;
+        h->n_datagrams++;
         pack_address(&from, address);
         if (rift_datagram_kind(data, (size_t)n) == RIFT_DATAGRAM_DATA) {
-            if (h->session)
+            if (h->session && !h->session_hangs)
                 rift_session_receive(h->session, data, (size_t)n, wv_now_ns());
             continue;
         }
@@ -187,8 +348,49 @@ static void send_frame(struct fake_host *h, const uint8_t *data, size_t len, boo
         .encoded_us = now / WV_NS_PER_US,
         .input_seq = h->last_input_seq,
     };
-    if (h->session)
-        rift_session_send_frame(h->session, &meta, data, len, now);
+    if (!h->session || h->code)
+        return;
+    if (!h->kid) { /* as an encoder that has got its key, and a client that has not */
+        randombytes_buf(h->media_key, sizeof h->media_key);
+        rift_media_sealer_init(&h->sealer, ++h->kid, h->media_key);
+    }
+    const struct rift_media_about about = {meta.epoch, keyframe, meta.width, meta.height};
+    size_t sealed_len;
+    uint8_t *sealed = malloc(len + RIFT_MEDIA_OVERHEAD_MAX);
+    require(sealed && rift_media_seal(&h->sealer, &about, data, len, sealed, len + RIFT_MEDIA_OVERHEAD_MAX,
+                                      &sealed_len) == 0);
+    if (h->forge_frames) {
+        sealed[sealed_len - 1] ^= 1;
+        h->forge_frames--;
+    }
+    rift_session_send_frame(h->session, &meta, sealed, sealed_len, now);
+    free(sealed);
+}
+
+void fake_host_send_cursor_image(struct fake_host *h, uint32_t shape_id, uint32_t size, bool damage)
+{
+    uint8_t pixels[32 * 32 * 4], plain[sizeof pixels + 64], sealed[sizeof plain + 16], key[32], nonce[24];
+    uint8_t buffer[sizeof sealed + 64];
+    unsigned long long sealed_len;
+    memset(pixels, 0x7f, sizeof pixels);
+    Wavry__Rift__CursorImage image = WAVRY__RIFT__CURSOR_IMAGE__INIT;
+    image.shape_id = shape_id;
+    image.width = image.height = size;
+    image.argb = (ProtobufCBinaryData){.len = (size_t)size * size * 4, .data = pixels};
+    size_t len = wavry__rift__cursor_image__pack(&image, plain);
+    crypto_generichash(key, sizeof key, (const uint8_t *)"RIFT 1 cursor", 13, h->media_key,
+                       sizeof h->media_key);
+    randombytes_buf(nonce, sizeof nonce);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(sealed, &sealed_len, plain, len, NULL, 0, NULL, nonce, key);
+    sealed[0] ^= damage;
+    Wavry__Rift__SealedCursor cursor = WAVRY__RIFT__SEALED_CURSOR__INIT;
+    cursor.kid = h->kid;
+    cursor.nonce = (ProtobufCBinaryData){.len = sizeof nonce, .data = nonce};
+    cursor.sealed = (ProtobufCBinaryData){.len = sealed_len, .data = sealed};
+    Wavry__Rift__ControlMessage m = WAVRY__RIFT__CONTROL_MESSAGE__INIT;
+    m.kind_case = WAVRY__RIFT__CONTROL_MESSAGE__KIND_SEALED_CURSOR;
+    m.sealed_cursor = &cursor;
+    fake_host_send_control(h, buffer, wavry__rift__control_message__pack(&m, buffer));
 }
 
 void fake_host_send_picture(struct fake_host *h, uint8_t left, uint8_t right, bool keyframe)
@@ -233,7 +435,7 @@ void fake_host_stream(struct fake_host *h, bool on)
 
 void fake_host_send_control(struct fake_host *h, const uint8_t *data, size_t len)
 {
-    require(rift_session_send_control(h->session, data, len, wv_now_ns()) == 0);
+    require(rift_session_send_control(h->session, data, len, wv_now_ns()) == 0 || h->refuse);
 }
 
 void fake_host_send_hello(struct fake_host *h, const char *name, const char *notice)

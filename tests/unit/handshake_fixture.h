@@ -6,6 +6,7 @@
 #include "tests/unit/handshake_host.h"
 
 #include <check.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,6 +73,25 @@ static inline void expect_no_answer(uint64_t now)
     ck_assert_int_eq(host_send(&host, d.bytes, now, to, &d.len), RIFT_HANDSHAKE_PENDING);
 }
 
+/* Gives an INIT that was changed the MAC of KEY again: what somebody can do who knows the host's public key.
+ * Only the first 26 bytes and a Noise message of 32 are under it. */
+static inline void rekey(struct datagram *d, const uint8_t key[32])
+{
+    uint8_t first[44] = "RIFT 1 first", mac_key[32];
+    memcpy(first + 12, key, 32);
+    crypto_generichash(mac_key, 32, first, sizeof first, NULL, 0);
+    crypto_generichash_state state;
+    crypto_generichash_init(&state, mac_key, 32, 16);
+    crypto_generichash_update(&state, d->bytes, 26);
+    crypto_generichash_update(&state, d->bytes + 42, 32);
+    crypto_generichash_final(&state, d->bytes + 26, 16);
+}
+
+static inline void rekey_for_host(struct datagram *d)
+{
+    rekey(d, host.identity.public);
+}
+
 static inline int give_host(const uint8_t *address, const struct datagram *d, uint64_t now)
 {
     return host_receive(&host, address, d->bytes, d->len, now);
@@ -98,6 +118,10 @@ static inline void expect_agreement(struct rift_initiator *h, uint32_t id)
     ck_assert_mem_eq(config.key_send, host.config.key_receive, 32);
     ck_assert_mem_eq(config.key_receive, host.config.key_send, 32);
     ck_assert_mem_ne(config.key_send, config.key_receive, 32);
+    uint8_t base[32], hash[64];
+    ck_assert_int_eq(rift_initiator_inner(h, base, hash), 0);
+    ck_assert_mem_eq(base, host.inner_base, 32);
+    ck_assert_mem_eq(hash, host.hash, 64);
     ck_assert_uint_eq(config.pacing_bps, 12345);
     ck_assert_uint_eq(host.payload_len, sizeof hello);
     ck_assert_mem_eq(host.payload, hello, sizeof hello);

@@ -25,6 +25,7 @@ void host_init(struct host *h, size_t max_half_open, uint64_t now)
     rift_identity_from_seed(&h->identity, seed);
     h->next_id = 1000;
     require(rift_responder_new(&h->responder, secret, max_half_open, now) == 0);
+    rift_responder_set_keys(h->responder, h->identity.public, false);
 }
 
 void host_fini(struct host *h)
@@ -98,18 +99,29 @@ static void answer_3(struct host *h, const struct rift_responder_question *q, ui
     uint8_t payload[RIFT_HANDSHAKE_MESSAGE_MAX], keys[2][32];
     size_t len;
     struct host_pending *p = pending_of(h, q->token);
-    if (!p || rift_noise_read(p->noise, q->message, q->len, payload, sizeof payload, &len) < 0) {
-        if (p)
-            p->noise = rift_noise_free(p->noise);
+    if (!p) {
         rift_responder_refuse(h->responder, q->token);
         return;
     }
+    /* On a copy: a forgery must not end the handshake that the true message 3 belongs to. */
+    struct rift_noise *trial;
+    require(rift_noise_new(&trial, false, h->identity.secret, NULL, 0, NULL) == 0);
+    rift_noise_copy(trial, p->noise);
+    if (rift_noise_read(trial, q->message, q->len, payload, sizeof payload, &len) < 0) {
+        rift_noise_free(trial);
+        rift_responder_keep(h->responder, q->token);
+        return;
+    }
+    rift_noise_free(p->noise);
+    p->noise = trial;
     require(rift_noise_split(p->noise, keys[0], keys[1]) == 0);
     int r = rift_responder_complete(h->responder, q->token, keys[0], keys[1], now, &h->config, h->address);
     require(r == 0 || r == -ENOENT);
     if (r == 0) {
         h->finished++;
         memcpy(h->client_key, rift_noise_remote_static(p->noise), 32);
+        require(rift_noise_split_inner(p->noise, h->inner_base) == 0);
+        memcpy(h->hash, rift_noise_handshake_hash(p->noise), sizeof h->hash);
         h->payload_len = len < sizeof h->payload ? len : sizeof h->payload;
         memcpy(h->payload, payload, h->payload_len);
     }

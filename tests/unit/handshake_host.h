@@ -35,6 +35,7 @@ struct host {
     struct rift_session_config config;
     uint8_t address[RIFT_ADDRESS_BYTES];
     uint8_t client_key[32];
+    uint8_t inner_base[32], hash[64]; /* of the inner channel; of the handshake */
     uint8_t payload[RIFT_HANDSHAKE_PAYLOAD_MAX];
     size_t payload_len;
 };

@@ -3,6 +3,7 @@
 
 #include "lib/base/util.h"
 #include "rift/core/session.h"
+#include "tests/unit/input_opened.h"
 
 #include <check.h>
 #include <string.h>
@@ -25,6 +26,7 @@ static inline struct rift_session_config pair_config(enum rift_role role)
         c.remote_id = 7;
         memset(c.key_send, 2, sizeof c.key_send);
         memset(c.key_receive, 1, sizeof c.key_receive);
+        memset(c.input_key, 3, sizeof c.input_key);
     }
     return c;
 }
@@ -127,6 +129,16 @@ static inline void pair_expect_frame(struct pair *p, uint32_t id, size_t len)
     while (same < len && e.frame.data[same] == (id & 0xff))
         same++;
     ck_assert_uint_eq(same, len);
+}
+
+/* The input event that E carries; it must open. */
+static inline struct rift_input_event pair_input(const struct rift_event *e)
+{
+    struct rift_session_config client = pair_config(RIFT_ROLE_CLIENT);
+    struct rift_input_event event;
+    ck_assert_int_eq(e->kind, RIFT_EVENT_INPUT);
+    ck_assert_int_eq(input_opened(client.input_key, e, &event), 0);
+    return event;
 }
 
 static inline void pair_expect_no_event(struct rift_session *s)

@@ -20,11 +20,8 @@ static size_t pack_cursor(uint32_t width, uint32_t height, uint32_t hot_x, uint3
     image.hot_y = hot_y;
     image.argb.data = pixels;
     image.argb.len = bytes;
-    Wavry__Rift__ControlMessage m = WAVRY__RIFT__CONTROL_MESSAGE__INIT;
-    m.kind_case = WAVRY__RIFT__CONTROL_MESSAGE__KIND_CURSOR_IMAGE;
-    m.cursor_image = &image;
-    ck_assert(wavry__rift__control_message__get_packed_size(&m) <= sizeof buffer);
-    return wavry__rift__control_message__pack(&m, buffer);
+    ck_assert(wavry__rift__cursor_image__get_packed_size(&image) <= sizeof buffer);
+    return wavry__rift__cursor_image__pack(&image, buffer);
 }
 
 START_TEST(cursor_images_are_checked)
@@ -51,7 +48,7 @@ START_TEST(cursor_images_are_checked)
         struct wv_control m;
         size_t len =
             pack_cursor(cases[i].width, cases[i].height, cases[i].hot_x, cases[i].hot_y, cases[i].bytes);
-        int r = wv_control_parse(buffer, len, &m);
+        int r = wv_control_parse_cursor(buffer, len, &m);
         ck_assert_msg(r == cases[i].result, "case %zu: %d", i, r);
         if (r == 0) {
             ck_assert_uint_eq(m.kind, WV_CONTROL_CURSOR_IMAGE);
@@ -67,8 +64,8 @@ START_TEST(truncated_messages_are_refused)
 {
     size_t len = pack_cursor(16, 16, 0, 0, 1024);
     struct wv_control m;
-    for (size_t cut = 1; cut < len; cut++)
-        ck_assert_int_eq(wv_control_parse(buffer, cut, &m), -EBADMSG);
+    for (size_t cut = 0; cut < len; cut++)
+        ck_assert_int_eq(wv_control_parse_cursor(buffer, cut, &m), -EBADMSG);
     ck_assert_int_eq(wv_control_parse(buffer, 0, &m), 0);
     ck_assert_uint_eq(m.kind, WV_CONTROL_OTHER);
     wv_control_fini(&m);

@@ -117,48 +117,73 @@ static void make_key(uint8_t seed, uint8_t ret[32])
     memcpy(ret, identity.public, 32);
 }
 
+static int find(const char *address, uint8_t ret_key[32], unsigned *ret_line)
+{
+    return wv_known_hosts_find(path, address, ret_key, ret_line, message);
+}
+
 START_TEST(known_hosts_remember)
 {
-    uint8_t a[32], b[32], old[32];
+    uint8_t a[32], b[32], key[32];
     unsigned line = 0;
     make_key(1, a);
     make_key(2, b);
-    ck_assert_int_eq(wv_known_hosts_check(path, "host:4820", a, &line, old, message), WV_KNOWN_NEW);
-    ck_assert_int_eq(wv_known_hosts_add(path, "host:4820", a, message), 0);
-    ck_assert_int_eq(wv_known_hosts_add(path, "[::1]:4820", b, message), 0);
-    ck_assert_int_eq(wv_known_hosts_check(path, "host:4820", a, &line, old, message), 0);
-    ck_assert_int_eq(wv_known_hosts_check(path, "HOST:4820", a, &line, old, message), 0);
-    ck_assert_int_eq(wv_known_hosts_check(path, "[::1]:4820", b, &line, old, message), 0);
-    ck_assert_int_eq(wv_known_hosts_check(path, "host:4821", a, &line, old, message), WV_KNOWN_NEW);
-    ck_assert_int_eq(wv_known_hosts_check(path, "hos", a, &line, old, message), WV_KNOWN_NEW);
-    ck_assert_int_eq(wv_known_hosts_check(path, "[::1]:4820", a, &line, old, message), WV_KNOWN_CHANGED);
+    ck_assert_int_eq(find("host:4820", key, &line), WV_KNOWN_NOT);
+    ck_assert_int_eq(wv_known_hosts_put(path, "host:4820", a, message), 0);
+    ck_assert_int_eq(wv_known_hosts_put(path, "[::1]:4820", b, message), 0);
+    ck_assert_int_eq(find("host:4820", key, &line), 0);
+    ck_assert_int_eq(memcmp(key, a, 32), 0);
+    ck_assert_uint_eq(line, 1);
+    ck_assert_int_eq(find("HOST:4820", key, &line), 0);
+    ck_assert_int_eq(find("[::1]:4820", key, &line), 0);
+    ck_assert_int_eq(memcmp(key, b, 32), 0);
     ck_assert_uint_eq(line, 2);
-    ck_assert_int_eq(memcmp(old, b, 32), 0);
+    ck_assert_int_eq(find("host:4821", key, &line), WV_KNOWN_NOT);
+    ck_assert_int_eq(find("hos", key, &line), WV_KNOWN_NOT);
     struct stat st;
     ck_assert_int_eq(stat(path, &st), 0);
     ck_assert_uint_eq(st.st_mode & 0777, 0600);
 }
 END_TEST
 
+START_TEST(a_new_key_takes_the_place_of_the_old_one)
+{
+    uint8_t a[32], b[32], key[32];
+    unsigned line = 0;
+    make_key(1, a);
+    make_key(2, b);
+    ck_assert_int_eq(wv_known_hosts_put(path, "one:1", a, message), 0);
+    ck_assert_int_eq(wv_known_hosts_put(path, "two:2", a, message), 0);
+    ck_assert_int_eq(wv_known_hosts_put(path, "ONE:1", b, message), 0);
+    ck_assert_int_eq(find("one:1", key, &line), 0);
+    ck_assert_int_eq(memcmp(key, b, 32), 0);
+    ck_assert_uint_eq(line, 2);
+    ck_assert_int_eq(find("two:2", key, &line), 0);
+    ck_assert_int_eq(memcmp(key, a, 32), 0);
+}
+END_TEST
+
 START_TEST(comments_and_an_unfinished_last_line_are_fine)
 {
-    uint8_t a[32], old[32];
+    uint8_t a[32], key[32];
     unsigned line = 0;
     char text[RIFT_PUBLIC_KEY_TEXT_BYTES], file[512];
     make_key(1, a);
     rift_public_key_format(a, text);
     snprintf(file, sizeof file, "# my hosts\n\n  one:1   %s  \r\n\ttwo:2\t%s", text, text);
     put(file, 0600);
-    ck_assert_int_eq(wv_known_hosts_check(path, "one:1", a, &line, old, message), 0);
-    ck_assert_int_eq(wv_known_hosts_add(path, "three:3", a, message), 0);
-    ck_assert_int_eq(wv_known_hosts_check(path, "two:2", a, &line, old, message), 0);
-    ck_assert_int_eq(wv_known_hosts_check(path, "three:3", a, &line, old, message), 0);
+    ck_assert_int_eq(find("one:1", key, &line), 0);
+    ck_assert_uint_eq(line, 3);
+    ck_assert_int_eq(wv_known_hosts_put(path, "three:3", a, message), 0);
+    ck_assert_int_eq(find("two:2", key, &line), 0);
+    ck_assert_int_eq(find("three:3", key, &line), 0);
+    ck_assert_uint_eq(line, 5); /* the comment and the empty line are still there */
 }
 END_TEST
 
 START_TEST(a_damaged_list_trusts_nobody)
 {
-    uint8_t a[32], old[32];
+    uint8_t a[32], key[32];
     unsigned line = 0;
     char text[RIFT_PUBLIC_KEY_TEXT_BYTES], file[512];
     make_key(1, a);
@@ -167,8 +192,11 @@ START_TEST(a_damaged_list_trusts_nobody)
     for (size_t i = 0; i < WV_ARRAY_SIZE(endings); i++) {
         snprintf(file, sizeof file, "one:1 %s\n%s\n", text, endings[i]);
         put(file, 0600);
-        ck_assert_int_eq(wv_known_hosts_check(path, "host:1", a, &line, old, message), -EINVAL);
+        ck_assert_int_eq(find("host:1", key, &line), -EINVAL);
         ck_assert_ptr_nonnull(strstr(message, ":2:"));
+        /* What is put there leaves the damage for a person to see. */
+        ck_assert_int_eq(wv_known_hosts_put(path, "new:1", a, message), 0);
+        ck_assert_int_eq(find("host:1", key, &line), -EINVAL);
     }
 }
 END_TEST
@@ -197,6 +225,7 @@ START_TEST(hosts_are_read)
         {"[::1", "", -1},
         {"[::1]x", "", -1},
         {"[]:1", "", -1},
+        {"#host", "", -1},
         {"ho st", "", -1},
         {"host\n", "", -1},
     };
@@ -246,6 +275,7 @@ int main(void)
     tcase_add_test(t, a_file_that_is_no_identity_stays_as_it_is);
     tcase_add_test(t, links_and_folders_are_no_identities);
     tcase_add_test(t, known_hosts_remember);
+    tcase_add_test(t, a_new_key_takes_the_place_of_the_old_one);
     tcase_add_test(t, comments_and_an_unfinished_last_line_are_fine);
     tcase_add_test(t, a_damaged_list_trusts_nobody);
     tcase_add_test(t, hosts_are_read);

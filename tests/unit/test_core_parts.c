@@ -127,7 +127,8 @@ START_TEST(acknowledgements_of_the_unsent_are_refused)
     uint32_t seq;
     uint8_t buffer[RIFT_PAYLOAD_BYTES];
     struct wv_writer w;
-    rift_input_tx_init(&input);
+    static const uint8_t key[32] = {1};
+    rift_input_tx_init(&input, key);
     rift_input_tx_push(&input, &e, 0, &seq);
     ck_assert(!rift_input_tx_ack(&input, 2)); /* queued, but not sent */
     wv_writer_init(&w, buffer, sizeof buffer);
@@ -151,16 +152,21 @@ START_TEST(acknowledgements_of_the_unsent_are_refused)
 }
 END_TEST
 
-START_TEST(input_sequences_wrap)
+/* No number is sealed twice: the last one is the end. */
+START_TEST(input_sequences_end)
 {
+    static const uint8_t key[32] = {1};
     static struct rift_input_tx tx;
     static struct rift_input_rx rx;
-    rift_input_tx_init(&tx);
+    uint32_t seq;
+    struct rift_input_event e = {.kind = RIFT_INPUT_KEY};
+    rift_input_tx_init(&tx, key);
     rift_input_rx_init(&rx);
     tx.first = tx.next = tx.fresh = rx.next = rx.taken = UINT32_MAX - 3;
-    for (unsigned i = 0; i < 10; i++) {
-        struct rift_input_event e = {.kind = RIFT_INPUT_KEY, .code = (uint16_t)(i + 1)}, got;
-        uint32_t seq;
+    for (unsigned i = 0; i < 4; i++) {
+        uint8_t sealed[RIFT_INPUT_SEALED_BYTES], plain[RIFT_INPUT_PLAIN_BYTES];
+        e.code = (uint16_t)(i + 1);
+        ck_assert(!rift_input_tx_used_up(&tx));
         uint8_t buffer[RIFT_PAYLOAD_BYTES];
         struct wv_writer w;
         struct wv_reader r;
@@ -169,11 +175,15 @@ START_TEST(input_sequences_wrap)
         ck_assert(rift_input_tx_write(&tx, &w, 0, i));
         wv_reader_init(&r, buffer + RIFT_FRAME_HEADER_BYTES, w.length - RIFT_FRAME_HEADER_BYTES);
         ck_assert_int_eq(rift_input_rx_frame(&rx, &r, i, i), 0);
-        ck_assert(rift_input_rx_pop(&rx, &seq, &got));
-        ck_assert_uint_eq(got.code, i + 1);
+        ck_assert(rift_input_rx_pop(&rx, &seq, sealed));
+        ck_assert_uint_eq(seq, UINT32_MAX - 3 + i);
+        ck_assert_int_eq(rift_input_open(key, seq, sealed, plain), 0);
+        ck_assert_uint_eq(plain[2], i + 1);
         if (i % 3 == 0)
             ck_assert(rift_input_tx_ack(&tx, rx.next));
     }
+    ck_assert(rift_input_tx_used_up(&tx));
+    ck_assert_int_eq(rift_input_tx_push(&tx, &e, 10, &seq), RIFT_SESSION_FULL);
 }
 END_TEST
 
@@ -271,7 +281,7 @@ int main(void)
     tcase_add_test(t, the_clock_follows_the_lowest_round_trip_and_ages);
     tcase_add_test(t, pongs_that_nobody_asked_for_say_nothing);
     tcase_add_test(t, acknowledgements_of_the_unsent_are_refused);
-    tcase_add_test(t, input_sequences_wrap);
+    tcase_add_test(t, input_sequences_end);
     tcase_add_test(t, a_fragment_outside_its_frame_is_refused);
     tcase_add_test(t, lost_counters_are_counted_and_reserved_blocks_are_not);
     SRunner *sr = srunner_create(s);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
+#include <time.h>
 
 enum { FRAMES, DROPPED, CAPTURE, N_TABLE };
 
@@ -370,9 +371,120 @@ START_TEST(peers_are_listed)
     ck_assert_int_eq(ctl("peers", NULL), EX_OK);
     ck_assert_str_eq(out_text, "wavry1aaa my laptop\nwavry1bbb tab?let\n... and 3 more in the file\n");
     ck_assert_int_eq(ctl("peers", "--json", NULL), EX_OK);
-    has(out_text, "{\"key\": \"wavry1aaa\", \"name\": \"my laptop\"}");
-    has(out_text, "{\"key\": \"wavry1bbb\", \"name\": \"tab?let\"}");
+    has(out_text, "{\"key\": \"wavry1aaa\", \"name\": \"my laptop\", \"expires\": \"\", \"grants\": []}");
+    has(out_text, "{\"key\": \"wavry1bbb\", \"name\": \"tab?let\"");
     has_not(out_text, "more in the file");
+}
+END_TEST
+
+START_TEST(peers_say_what_they_may_do)
+{
+    start_host();
+    host.text =
+        "wavry1aaa grants=view,input expires=2030-01-01T00:00:00Z my laptop\nwavry1bbb grants=view x\n";
+    ck_assert_int_eq(ctl("peers", "--json", NULL), EX_OK);
+    has(out_text, "{\"key\": \"wavry1aaa\", \"name\": \"my laptop\", \"expires\": \"2030-01-01T00:00:00Z\", "
+                  "\"grants\": [\"view\", \"input\"]}");
+    has(out_text, "{\"key\": \"wavry1bbb\", \"name\": \"x\", \"expires\": \"\", \"grants\": [\"view\"]}");
+}
+END_TEST
+
+START_TEST(what_a_key_may_do_is_passed_on)
+{
+    start_host();
+    char wanted[256];
+    ck_assert_int_eq(ctl("authorize", key_text, "--grant", "view,files", "--expires", "2030-01-01T00:00:00Z",
+                         "--name", "tablet", NULL),
+                     EX_OK);
+    snprintf(wanted, sizeof(wanted), "%s grants=view,files expires=2030-01-01T00:00:00Z tablet", key_text);
+    ck_assert_str_eq(host.argument, wanted);
+    ck_assert_int_eq(ctl("grant", key_text, "view", "--expires", "never", NULL), EX_OK);
+    ck_assert_str_eq(host.verb, "grant");
+    snprintf(wanted, sizeof(wanted), "%s grants=view expires=never", key_text);
+    ck_assert_str_eq(host.argument, wanted);
+    /* From now on: a time that the host understands. */
+    time_t before = time(NULL) + 7200;
+    ck_assert_int_eq(ctl("grant", key_text, "view", "--expires", "2h", NULL), EX_OK);
+    struct tm t = {0};
+    ck_assert_ptr_nonnull(strptime(strstr(host.argument, "expires=") + 8, "%Y-%m-%dT%H:%M:%SZ", &t));
+    ck_assert_int_ge(timegm(&t), before);
+    ck_assert_int_le(timegm(&t), before + 60);
+    /* One word is one word: no list smuggles a second. */
+    host.verb[0] = 0;
+    ck_assert_int_eq(ctl("grant", key_text, "view expires=never", NULL), EX_USAGE);
+    ck_assert_int_eq(ctl("grant", key_text, "view", "--expires", "x y", NULL), EX_USAGE);
+    ck_assert_int_eq(ctl("grant", key_text, NULL), EX_USAGE);
+    ck_assert_int_eq(ctl("grant", "wavry1short", "view", NULL), EX_DATAERR);
+    ck_assert_int_eq(ctl("revoke", key_text, "--grant", "view", NULL), EX_USAGE);
+    ck_assert_str_eq(host.verb, "");
+}
+END_TEST
+
+START_TEST(control_is_given_by_session)
+{
+    start_host();
+    ck_assert_int_eq(ctl("control", "77", NULL), EX_OK);
+    ck_assert_str_eq(host.verb, "control");
+    ck_assert_str_eq(host.argument, key_text);
+    ck_assert_int_eq(ctl("control", "none", NULL), EX_OK);
+    ck_assert_str_eq(host.argument, "none");
+    ck_assert_int_eq(ctl("control", "78", NULL), EX_DATAERR);
+    has(err_text, "78");
+    ck_assert_int_eq(ctl("control", NULL), EX_USAGE);
+}
+END_TEST
+
+START_TEST(a_code_is_shown)
+{
+    start_host();
+    static char text[256];
+    snprintf(text, sizeof(text),
+             "code 01234567\ntoken AAECAwQFBgcICQoLDA0ODw\nseconds 180\nkey %s\ngrants view\n", key_text);
+    host.text = text;
+    char url[256];
+    snprintf(url, sizeof(url), "wavry:example.org:4820?key=%s&token=AAECAwQFBgcICQoLDA0ODw", key_text);
+    ck_assert_int_eq(
+        ctl("pair", "--grant", "view", "--ttl", "60s", "--name", "my tablet", "--host", "example.org", NULL),
+        EX_OK);
+    ck_assert_str_eq(host.verb, "pair");
+    ck_assert_str_eq(host.argument, "grants=view ttl=60s my tablet");
+    has(out_text, "0123 4567");
+    has(out_text, url);
+    has_not(out_text, "\u2588"); /* no terminal: no picture */
+    ck_assert_int_eq(ctl("pair", "--qr", NULL), EX_OK);
+    has(out_text, "\u2588\u2588");
+    has_not(out_text, "\033");
+    has_not(out_text, "[::]"); /* an address that can be reached */
+    ck_assert_int_eq(ctl("pair", "--json", "--host", "example.org", NULL), EX_OK);
+    has(out_text, "\"code\": \"01234567\"");
+    has(out_text, url);
+    ck_assert_int_eq(ctl("pair", "--host", "a?key=b", NULL), EX_USAGE);
+    ck_assert_int_eq(ctl("pair", "--host", "[::1", NULL), EX_USAGE);
+    ck_assert_int_eq(ctl("pair", "--ttl", "1m x", NULL), EX_USAGE);
+    ck_assert_int_eq(ctl("pair", "--host", "[2001:db8::1]", NULL), EX_OK);
+    has(out_text, "wavry:[2001:db8::1]:4820?");
+    host.text = "code 01234567\n";
+    ck_assert_int_eq(ctl("pair", NULL), EX_PROTOCOL);
+    host.text = "";
+    ck_assert_int_eq(ctl("pair", "--reopen", NULL), EX_OK);
+    ck_assert_str_eq(host.verb, "pair-reopen");
+    ck_assert_int_eq(ctl("pair", "--cancel", NULL), EX_OK);
+    ck_assert_str_eq(host.verb, "pair-cancel");
+}
+END_TEST
+
+START_TEST(waiting_ends_when_the_code_does)
+{
+    start_host();
+    static char text[256];
+    snprintf(
+        text, sizeof(text),
+        "code 01234567\ntoken AAECAwQFBgcICQoLDA0ODw\nseconds 180\nkey %s\ngrants view\nopen 0\npaired 3\n",
+        key_text);
+    host.text = text; /* of pair and of pair-status */
+    ck_assert_int_eq(ctl("pair", "--wait", NULL), EX_TEMPFAIL);
+    has(err_text, "nobody was paired");
+    ck_assert_str_eq(host.verb, "pair-status");
 }
 END_TEST
 
@@ -458,6 +570,11 @@ int main(void)
     tcase_add_test(t, orders_are_passed_on);
     tcase_add_test(t, keys_are_checked_before_asking);
     tcase_add_test(t, peers_are_listed);
+    tcase_add_test(t, peers_say_what_they_may_do);
+    tcase_add_test(t, what_a_key_may_do_is_passed_on);
+    tcase_add_test(t, control_is_given_by_session);
+    tcase_add_test(t, a_code_is_shown);
+    tcase_add_test(t, waiting_ends_when_the_code_does);
     tcase_add_test(t, refusals_are_told);
     tcase_add_test(t, doctor_always_ends);
     tcase_add_test(t, formats);

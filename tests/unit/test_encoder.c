@@ -116,6 +116,38 @@ START_TEST(keyframe_comes_with_the_picture_it_was_asked_for)
 }
 END_TEST
 
+/* A picture that is lost is mended by those after it, within two rounds, and no keyframe comes. */
+START_TEST(intra_refresh_mends_the_picture_without_keyframes)
+{
+    struct wv_x264_options options = {.threads = 2, .bitrate_bps = BITRATE, .fps = FPS, .refresh_frames = 8};
+    struct wv_encoder *e = NULL;
+    struct kit_decoder *d;
+    struct kit_picture p = kit_picture_new(WIDTH, HEIGHT, WIDTH), seen;
+    double before = 0;
+
+    ck_assert_int_eq(wv_encoder_x264_new(&e, &options), 0);
+    d = make_decoder();
+    for (uint32_t i = 0; i < 60; i++) {
+        struct wv_access_unit au;
+
+        kit_draw_text(&p, i < 30 ? 0 : 80); /* another page from 30 on; its first picture is lost */
+        au = encode(e, &p, false);
+        ck_assert_uint_eq(kit_nals(au.data, au.len).idr > 0, i == 0);
+        if (i == 30 || kit_decode(d, &au, &seen) != 1)
+            continue;
+        if (i == 29)
+            before = kit_ssim(&seen, &p);
+        if (i == 31)
+            ck_assert_double_lt(kit_ssim(&seen, &p), before - 0.1);
+        if (i == 55)
+            ck_assert_double_gt(kit_ssim(&seen, &p), before - 0.05);
+    }
+    kit_picture_free(&p);
+    d = kit_decoder_free(d);
+    e = wv_encoder_free(e);
+}
+END_TEST
+
 /* Mean size of 20 frames of fresh noise. */
 static double noise_bytes(struct wv_encoder *e, struct kit_picture *p, uint32_t seed, uint32_t limit)
 {
@@ -334,6 +366,7 @@ int main(void)
 
     tcase_add_test(x264, one_picture_in_one_access_unit_out);
     tcase_add_test(x264, keyframe_comes_with_the_picture_it_was_asked_for);
+    tcase_add_test(x264, intra_refresh_mends_the_picture_without_keyframes);
     tcase_add_test(x264, rates_change_at_once_and_without_a_keyframe);
     tcase_add_test(x264, a_new_size_starts_a_new_sequence);
     tcase_add_test(x264, a_still_picture_sharpens_until_nothing_is_left);

@@ -1,6 +1,7 @@
 /* When the encoder encodes what (schedule), and what becomes of it (pump): real rings, an encoder that only
  * pretends, and a clock that the test turns. */
 #include "lib/base/util.h"
+#include "rift/crypto/identity.h"
 #include "services/encoder/backend.h"
 #include "services/encoder/metrics.h"
 #include "services/encoder/pump.h"
@@ -235,7 +236,25 @@ struct bed {
     struct wv_metrics *metrics;
     struct fake fake;
     struct wv_pump *pump;
+    uint32_t kid; /* of the pump's key */
+    struct rift_media_opener opener;
+    uint8_t opened[WV_AU_MAX_BYTES];
 };
+
+static void base_of(uint32_t kid, uint8_t ret[RIFT_MEDIA_KEY_BYTES])
+{
+    memset(ret, (int)kid, RIFT_MEDIA_KEY_BYTES);
+}
+
+/* As identity does when a process of the encoder asks. */
+static void give_key(struct bed *b)
+{
+    uint8_t base[RIFT_MEDIA_KEY_BYTES];
+
+    base_of(++b->kid, base);
+    rift_media_opener_add(&b->opener, b->kid, base);
+    ck_assert_int_eq(wv_pump_set_key(b->pump, b->kid, base), 0);
+}
 
 static void start_pump(struct bed *b)
 {
@@ -253,6 +272,7 @@ static void start_pump(struct bed *b)
     o.raw = b->raw;
     o.out = b->out;
     ck_assert_int_eq(wv_pump_new(&b->pump, &o), 0);
+    give_key(b);
 }
 
 static void stop_pump(struct bed *b)
@@ -267,6 +287,8 @@ static struct bed *bed_new(void)
     struct bed *b = calloc(1, sizeof(*b));
 
     ck_assert_ptr_nonnull(b);
+    ck_assert_int_eq(rift_crypto_init(), 0);
+    rift_media_opener_init(&b->opener);
     the_clock = 1000 * MS;
     ck_assert_int_eq(wv_ring_create(256, 256, &b->frames, &b->raw_reader), 0);
     ck_assert_int_eq(wv_au_ring_create(&b->entries, &b->au_reader), 0);
@@ -320,15 +342,24 @@ static uint64_t run(struct bed *b)
     return next;
 }
 
+/* Everything in the ring opens, and is what the encoder gave out. */
 static bool pop(struct bed *b, struct wv_au_header *ret)
 {
     const uint8_t *data;
+    uint8_t *plain;
+    size_t len;
     int r = wv_au_pop(b->transport, ret, &data);
 
     ck_assert_int_ne(r, WV_AU_BAD);
     if (r)
         return false;
+    const struct rift_media_about about = {
+        .epoch = ret->epoch, .keyframe = ret->keyframe, .width = ret->width, .height = ret->height};
+    memcpy(b->opened, data, ret->size);
     wv_au_pop_done(b->transport);
+    ck_assert_int_eq(rift_media_open(&b->opener, &about, b->opened, ret->size, &plain, &len), 0);
+    ck_assert_uint_eq(len, b->fake.len);
+    ck_assert_mem_eq(plain, b->fake.data, len);
     return true;
 }
 
@@ -363,7 +394,7 @@ START_TEST(a_picture_becomes_an_access_unit_with_all_its_times)
     ck_assert_uint_eq(h.encode_start_ns, published + MS / 2);
     ck_assert_uint_eq(h.encode_end_ns, h.encode_start_ns + 3 * MS);
     ck_assert_uint_eq(h.publish_ns, h.encode_end_ns);
-    ck_assert_uint_eq(h.size, 5000);
+    ck_assert_uint_eq(h.size, 5000 + 1 + RIFT_MEDIA_TAG_BYTES);
     ck_assert_uint_eq(metric(b, WV_ENCODER_FRAMES), 1);
     ck_assert_uint_eq(metric(b, WV_ENCODER_KEYFRAMES), 1);
     ck_assert_uint_eq(metric(b, WV_ENCODER_RAW_WAIT_US), 1);
@@ -376,6 +407,95 @@ START_TEST(a_picture_becomes_an_access_unit_with_all_its_times)
     ck_assert_uint_eq(h.keyframe, 0);
     ck_assert_uint_eq(h.refers_to, h.frame_id - 1);
     ck_assert(!pop(b, &h));
+    bed_free(b);
+}
+END_TEST
+
+START_TEST(without_a_key_nothing_is_encoded)
+{
+    struct bed *b = bed_new();
+    struct wv_au_header h;
+    uint8_t base[RIFT_MEDIA_KEY_BYTES];
+    uint64_t next;
+
+    stop_pump(b);
+    b->kid = UINT32_MAX - 1;
+    start_pump(b); /* with a key; and another one without: */
+    stop_pump(b);
+    const struct wv_pump_options o = {.metrics = b->metrics,
+                                      .au_event = -1,
+                                      .encoder = &b->fake.base,
+                                      .bitrate_bps = 8000000,
+                                      .fps = 60,
+                                      .clock = read_clock};
+    struct wv_pump_options own = o;
+    ck_assert_int_eq(wv_ring_consumer_new(&b->raw, b->frames, b->raw_reader), 0);
+    ck_assert_int_eq(wv_au_producer_new(&b->out, b->entries, b->au_reader), 0);
+    own.raw = b->raw;
+    own.out = b->out;
+    ck_assert_int_eq(wv_pump_new(&b->pump, &own), 0);
+    publish(b, WIDTH, 7);
+    ck_assert_int_eq(wv_pump_run(b->pump, &next), 0);
+    ck_assert_uint_eq(next, WV_SCHEDULE_NEVER);
+    ck_assert_int_eq(wv_pump_state(b->pump), WV_PUMP_NO_KEY);
+    ck_assert_uint_eq(b->fake.calls, 0);
+    ck_assert(!pop(b, &h));
+    b->kid = 0;
+    rift_media_opener_init(&b->opener);
+    give_key(b);
+    run(b);
+    ck_assert(pop(b, &h));
+    ck_assert_uint_eq(h.keyframe, 1);
+    base_of(1, base);
+    ck_assert_int_eq(wv_pump_set_key(b->pump, 1, base), WV_PUMP_KEY_KNOWN);
+    base_of(5, base);
+    ck_assert_int_eq(wv_pump_set_key(b->pump, 5, base), 0);
+    base_of(4, base);
+    ck_assert_int_eq(wv_pump_set_key(b->pump, 4, base), -ESTALE);
+    bed_free(b);
+}
+END_TEST
+
+START_TEST(another_key_needs_no_keyframe)
+{
+    struct bed *b = bed_new();
+    struct wv_au_header h;
+
+    for (uint8_t i = 0; i < 20; i++) {
+        if (i % 5 == 4)
+            give_key(b);
+        publish(b, WIDTH, i);
+        run(b);
+        ck_assert(pop(b, &h)); /* and its counter began anew: one byte of header */
+        ck_assert_uint_eq(h.size, 5000 + 1 + RIFT_MEDIA_TAG_BYTES);
+        ck_assert_uint_eq(h.keyframe, i == 0);
+    }
+    bed_free(b);
+}
+END_TEST
+
+START_TEST(what_waits_for_the_ring_is_not_sealed_twice)
+{
+    struct bed *b = bed_new();
+    struct wv_au_header h;
+    unsigned n = 0;
+
+    b->fake.len = 1 << 20;
+    while (wv_pump_state(b->pump) != WV_PUMP_RING_FULL) {
+        publish(b, WIDTH, (uint8_t)++n);
+        run(b);
+        ck_assert_uint_lt(n, 20);
+    }
+    for (unsigned i = 0; i < 5; i++)
+        run(b);
+    give_key(b); /* while one waits: it goes out under the new one */
+    while (pop(b, &h)) {
+        the_clock += 10 * MS;
+        run(b);
+    }
+    ck_assert_int_eq(wv_pump_state(b->pump), WV_PUMP_RUNNING);
+    ck_assert_uint_eq(b->opener.last_kid, 2);
+    ck_assert_uint_eq(b->opener.next, b->fake.calls - (n - 1)); /* no counter was left out */
     bed_free(b);
 }
 END_TEST
@@ -753,6 +873,9 @@ int main(void)
     tcase_add_test(schedule, viewers_start_and_stop_it);
     tcase_add_test(schedule, after_a_break_the_next_one_is_a_keyframe_at_once);
     tcase_add_test(pump, a_picture_becomes_an_access_unit_with_all_its_times);
+    tcase_add_test(pump, without_a_key_nothing_is_encoded);
+    tcase_add_test(pump, another_key_needs_no_keyframe);
+    tcase_add_test(pump, what_waits_for_the_ring_is_not_sealed_twice);
     tcase_add_test(pump, refinements_are_no_latency);
     tcase_add_test(pump, a_successor_starts_with_a_keyframe_of_the_newest_picture);
     tcase_add_test(pump, without_viewers_nothing_is_encoded_and_the_first_gets_a_keyframe);

@@ -6,8 +6,11 @@
 #include "lib/ipc/metrics.h"
 #include "lib/ipc/ring.h"
 #include "lib/stage/message.h"
+#include "proto/bus_keys.pb-c.h"
 #include "proto/bus_media.pb-c.h"
 #include "proto/bus_stage.pb-c.h"
+#include "rift/crypto/identity.h"
+#include "rift/crypto/media_seal.h"
 #include "tests/unit/encoder_kit.h"
 
 #include <check.h>
@@ -26,15 +29,61 @@
 #define PATIENCE 20000 /* ms: for machines that do something else */
 
 struct bed {
-    char dir[64], supervisor[96], bus[96];
+    char dir[64], supervisor[96], bus[96], keys[96];
     int listener, connection;
     int metrics, frames, raw_reader, raw_event, entries, au_reader, au_event;
     struct wv_ring_producer *capture;
     struct wv_au_consumer *transport;
     struct wv_loop *loop;
     struct wv_bus *zmq;
-    struct wv_bus_link *link;
+    struct wv_bus_link *link, *identity;
     pid_t pid;
+    uint32_t kid;
+    unsigned questions;
+    bool silent; /* identity does not answer */
+    struct rift_media_opener opener;
+    uint8_t opened[WV_AU_MAX_BYTES];
+};
+
+/* As identity: each question is answered by a new key. */
+static int on_question(void *userdata, const ProtobufCMessage *message, uint64_t now)
+{
+    struct bed *b = userdata;
+    uint8_t base[RIFT_MEDIA_KEY_BYTES];
+    Wavry__Bus__MediaKey key = WAVRY__BUS__MEDIA_KEY__INIT;
+
+    b->questions++;
+    if (b->silent)
+        return 0;
+    memset(base, (int)++b->kid, sizeof(base));
+    rift_media_opener_add(&b->opener, b->kid, base);
+    key.kid = b->kid;
+    key.key = (ProtobufCBinaryData){.data = base, .len = sizeof(base)};
+    (void)wv_bus_send(b->identity, &key.base);
+    return 0;
+}
+
+static int on_pause(void *userdata, uint64_t now)
+{
+    struct bed *b = userdata;
+
+    wv_loop_quit(b->loop, 1);
+    return 0;
+}
+
+/* Identity lives for MS. */
+static void let_live(struct bed *b, uint64_t ms)
+{
+    struct wv_loop_source *timer;
+
+    ck_assert_int_eq(wv_loop_add_timer(b->loop, on_pause, b, &timer), 0);
+    wv_loop_timer_at(timer, wv_now_ns() + ms * WV_NS_PER_MS);
+    ck_assert_int_eq(wv_loop_run(b->loop), 1);
+    wv_loop_remove(timer);
+}
+
+static const struct wv_bus_rule identity_rules[] = {
+    {"identity", &wavry__bus__media_key_question__descriptor, WV_PHASE_ANY, 1000, 16, on_question},
 };
 
 /* In the child. A process locked down can't look for leaks at its end: that takes files and ptrace. */
@@ -74,16 +123,19 @@ static void grant(struct bed *b)
     char *names[] = {"metrics",    "raw-frames", "raw-reader", "raw-event",
                      "au-entries", "au-reader",  "au-event"};
     int fds[] = {b->metrics, b->frames, b->raw_reader, b->raw_event, b->entries, b->au_reader, b->au_event};
-    Wavry__Bus__BusLink link = WAVRY__BUS__BUS_LINK__INIT, *links[] = {&link};
+    Wavry__Bus__BusLink link = WAVRY__BUS__BUS_LINK__INIT, keys = WAVRY__BUS__BUS_LINK__INIT;
+    Wavry__Bus__BusLink *links[] = {&link, &keys};
     Wavry__Bus__StageGrant g = WAVRY__BUS__STAGE_GRANT__INIT;
     Wavry__Bus__StageMessage m = WAVRY__BUS__STAGE_MESSAGE__INIT;
 
     link.peer = "transport";
     link.path = b->bus;
+    keys.peer = "identity";
+    keys.path = b->keys;
     g.fd_names = names;
     g.n_fd_names = WV_ARRAY_SIZE(names);
     g.links = links;
-    g.n_links = 1;
+    g.n_links = 2;
     m.kind_case = WAVRY__BUS__STAGE_MESSAGE__KIND_GRANT;
     m.grant = &g;
     ck_assert_int_eq(wv_message_send(b->connection, &m.base, fds, WV_ARRAY_SIZE(fds)), 0);
@@ -125,6 +177,9 @@ static struct bed *bed_new(void)
     ck_assert_ptr_nonnull(mkdtemp(b->dir));
     snprintf(b->supervisor, sizeof(b->supervisor), "%s/supervisor", b->dir);
     snprintf(b->bus, sizeof(b->bus), "%s/bus", b->dir);
+    snprintf(b->keys, sizeof(b->keys), "%s/keys", b->dir);
+    ck_assert_int_eq(rift_crypto_init(), 0);
+    rift_media_opener_init(&b->opener);
     b->listener = wv_seqpacket_listen(b->supervisor, 0600);
     ck_assert_int_ge(b->listener, 0);
     ck_assert_int_eq(wv_metrics_create_page(&b->metrics), 0);
@@ -135,8 +190,10 @@ static struct bed *bed_new(void)
     ck_assert_int_eq(wv_ring_producer_new(&b->capture, b->frames, b->raw_reader), 0);
     ck_assert_int_eq(wv_au_consumer_new(&b->transport, b->entries, b->au_reader), 0);
     ck_assert_int_eq(wv_loop_new(&b->loop), 0);
-    ck_assert_int_eq(wv_bus_new(&b->zmq, b->loop, NULL, 0, b), 0);
+    ck_assert_int_eq(wv_bus_new(&b->zmq, b->loop, identity_rules, 1, b), 0);
     ck_assert_int_eq(wv_bus_add_link(b->zmq, "encoder", b->bus, true, &b->link), 0);
+    ck_assert_int_eq(wv_bus_add_link(b->zmq, "identity", b->keys, true, &b->identity), 0);
+    wv_bus_set_phase(b->zmq, WV_PHASE_RUN);
     return b;
 }
 
@@ -157,6 +214,7 @@ static void bed_free(struct bed *b)
     wv_close(b->au_event);
     unlink(b->supervisor);
     unlink(b->bus);
+    unlink(b->keys);
     rmdir(b->dir);
     free(b);
 }
@@ -173,6 +231,28 @@ static void publish(struct bed *b, uint32_t width, uint32_t height, uint32_t off
     ck_assert_int_eq(eventfd_write(b->raw_event, 1), 0);
 }
 
+static bool has_start_code(const uint8_t *data, size_t len)
+{
+    static const uint8_t code[] = {0, 0, 0, 1};
+
+    return memmem(data, WV_MIN(len, (size_t)256), code, sizeof(code));
+}
+
+/* What lies in the ring is sealed; opened, it is an access unit. */
+static void look_inside(struct bed *b, const struct wv_au_header *h, const uint8_t *data)
+{
+    const struct rift_media_about about = {
+        .epoch = h->epoch, .keyframe = h->keyframe, .width = h->width, .height = h->height};
+    uint8_t *plain;
+    size_t len;
+
+    ck_assert(!has_start_code(data, h->size));
+    memcpy(b->opened, data, h->size);
+    ck_assert_int_eq(rift_media_open(&b->opener, &about, b->opened, h->size, &plain, &len), 0);
+    ck_assert(has_start_code(plain, len));
+    ck_assert_uint_eq(kit_nals(plain, len).idr > 0, h->keyframe);
+}
+
 /* The next access unit within TIMEOUT_MS. */
 static bool pop(struct bed *b, struct wv_au_header *ret, int timeout_ms)
 {
@@ -186,13 +266,12 @@ static bool pop(struct bed *b, struct wv_au_header *ret, int timeout_ms)
 
         ck_assert_int_ne(r, WV_AU_BAD);
         if (!r) {
-            struct kit_nals n = kit_nals(data, ret->size);
-
-            ck_assert_uint_eq(n.idr > 0, ret->keyframe);
+            look_inside(b, ret, data);
             wv_au_pop_done(b->transport);
             return true;
         }
-        if (poll(&p, 1, 20) == 1)
+        let_live(b, 5);
+        if (poll(&p, 1, 10) == 1)
             (void)eventfd_read(b->au_event, &count);
     } while (wv_now_ns() < until);
     return false;
@@ -346,6 +425,30 @@ START_TEST(a_producer_gone_mad_is_counted_and_survived)
 }
 END_TEST
 
+START_TEST(it_asks_for_a_key_until_it_has_one)
+{
+    struct bed *b = bed_new();
+    struct wv_au_header h;
+
+    b->silent = true;
+    start(b);
+    expect(b, WAVRY__BUS__STAGE_MESSAGE__KIND_READY);
+    publish(b, WIDTH, HEIGHT, 0);
+    ck_assert(!pop(b, &h, 500));
+    ck_assert_uint_ge(b->questions, 5);
+    ck_assert_uint_eq(counter(b, "frames_encoded_total"), 0);
+    b->silent = false;
+    ck_assert(pop(b, &h, PATIENCE));
+    ck_assert_uint_eq(h.keyframe, 1);
+    let_live(b, 100);
+    unsigned asked = b->questions;
+    let_live(b, 200);
+    ck_assert_uint_eq(b->questions, asked);
+    ck_assert_int_eq(stop(b, SIGTERM), 0);
+    bed_free(b);
+}
+END_TEST
+
 START_TEST(transport_says_whether_anybody_watches)
 {
     struct bed *b = bed_new();
@@ -353,6 +456,7 @@ START_TEST(transport_says_whether_anybody_watches)
 
     start(b);
     expect(b, WAVRY__BUS__STAGE_MESSAGE__KIND_READY);
+    let_live(b, 100);
     say_target(b, 0);
     wait_for_viewers(b, 0);
     publish(b, WIDTH, HEIGHT, 0);
@@ -401,6 +505,7 @@ int main(void)
 
     tcase_add_test(stage, a_stage_killed_comes_back_with_a_keyframe_of_the_same_picture);
     tcase_add_test(stage, a_producer_gone_mad_is_counted_and_survived);
+    tcase_add_test(stage, it_asks_for_a_key_until_it_has_one);
     tcase_add_test(stage, transport_says_whether_anybody_watches);
     tcase_add_test(stage, without_its_plugin_it_says_what_to_do);
     tcase_set_timeout(stage, 60);

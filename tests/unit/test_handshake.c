@@ -178,19 +178,67 @@ START_TEST(repetitions_ask_nothing)
 }
 END_TEST
 
+/* ---- the first datagram's key ---- */
+
+/* A transport that was just started knows no key yet: it keeps what it has and takes nothing new. */
+START_TEST(nobody_answers_before_a_key_is_set)
+{
+    struct rift_responder *r;
+    struct rift_responder_question q;
+    struct rift_responder_stats stats;
+    uint8_t secret[32] = {1};
+    struct rift_initiator *h = new_client(7, START);
+    struct datagram init = client_send(h, START);
+    ck_assert_int_eq(rift_responder_new(&r, secret, 8, START), 0);
+    ck_assert_int_eq(rift_responder_receive(r, home, init.bytes, init.len, 5, START, &q),
+                     RIFT_HANDSHAKE_PENDING);
+    rift_responder_set_keys(r, client.public, true); /* another host's */
+    ck_assert_int_eq(rift_responder_receive(r, home, init.bytes, init.len, 5, START, &q),
+                     RIFT_HANDSHAKE_PENDING);
+    rift_responder_get_stats(r, &stats);
+    ck_assert_uint_eq(stats.unkeyed, 2);
+    ck_assert_uint_eq(stats.half_open + stats.malformed + stats.dropped, 0);
+    rift_responder_set_keys(r, host.identity.public, false);
+    ck_assert_int_eq(rift_responder_receive(r, home, init.bytes, init.len, 5, START, &q), 0);
+    rift_responder_free(r);
+    rift_initiator_free(h);
+}
+END_TEST
+
 /* ---- forgery ---- */
 
+/* Nobody answers an INIT that was changed on its way, and nothing is kept of it. */
+START_TEST(an_init_with_a_flipped_bit_is_dropped)
+{
+    struct rift_initiator *h = new_client(7, START);
+    struct datagram init = client_send(h, START), d;
+    for (size_t bit = 0; bit < 8 * init.len; bit++) {
+        d = init;
+        d.bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        ck_assert_int_eq(give_host(home, &d, START), RIFT_HANDSHAKE_PENDING);
+        expect_no_answer(START);
+    }
+    struct rift_responder_stats stats = host_stats(&host);
+    ck_assert_uint_eq(stats.unkeyed + stats.malformed, 8 * init.len);
+    ck_assert_uint_ge(stats.unkeyed, 8 * (42 + 32 - 1));
+    ck_assert_uint_eq(stats.started + stats.half_open + stats.cookies_sent, 0);
+    ck_assert_int_eq(give_host(home, &init, START), 0);
+    rift_initiator_free(h);
+}
+END_TEST
+
+/* The same by somebody who knows the host's public key and makes the MAC anew. */
 START_TEST(an_init_with_a_flipped_bit_makes_no_session)
 {
     struct rift_initiator *h = new_client(7, START);
     struct datagram init = client_send(h, START), d, answer;
     uint8_t to[RIFT_ADDRESS_BYTES];
-    for (size_t bit = 0; bit < 8 * init.len; bit++) {
-        /* Most of INIT is padding; one bit of each byte does for it. */
-        if (bit >= 8 * 58 && bit % 8 != bit / 8 % 8)
-            continue;
+    for (size_t bit = 0; bit < 8 * (42 + 32); bit++) {
+        if (bit / 8 >= 26 && bit / 8 < 42)
+            continue; /* the MAC itself, which is made anew: nothing would be changed */
         d = init;
         d.bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        rekey_for_host(&d);
         give_host(home, &d, START);
         while (host_send(&host, answer.bytes, START, to, &answer.len) == 0) {
             int r = give_client(h, &answer, START);
@@ -242,12 +290,11 @@ START_TEST(a_finish_with_a_flipped_bit_makes_no_session)
         give_host(home, &forged, START);
         ck_assert_msg(host.finished == 0, "bit %zu", bit);
         expect_no_answer(START);
+        /* A forgery ends nothing: the true one still does its work. */
+        ck_assert_int_eq(give_host(home, &d[2], START), 0);
+        expect_agreement(h, 7);
         rift_initiator_free(h);
     }
-    struct rift_initiator *h = run_to_finish(8, START, d);
-    ck_assert_int_eq(give_host(home, &d[2], START), 0);
-    ck_assert_uint_eq(host.finished, 1);
-    rift_initiator_free(h);
 }
 END_TEST
 
@@ -269,14 +316,18 @@ START_TEST(every_cut_is_refused)
         ck_assert_int_eq(give_host(home, &d[2], START), 0);
         rift_initiator_free(h);
     }
-    unsigned finished = host.finished;
     for (size_t len = 12 + 64; len < d[2].len; len++) {
+        unsigned finished = host.finished;
+        uint64_t forged = host_stats(&host).forged;
         h = run_to_finish(300 + (uint32_t)len, START, d);
         host_receive(&host, home, d[2].bytes, len, START);
+        ck_assert_uint_eq(host.finished, finished);
+        ck_assert_uint_eq(host_stats(&host).forged, forged + 1);
+        expect_no_answer(START);
+        ck_assert_int_eq(give_host(home, &d[2], START), 0);
+        ck_assert_uint_eq(host.finished, finished + 1);
         rift_initiator_free(h);
     }
-    ck_assert_uint_eq(host.finished, finished);
-    expect_no_answer(START);
 }
 END_TEST
 
@@ -287,10 +338,12 @@ START_TEST(other_versions_lengths_and_kinds_are_malformed)
     uint8_t longer[RIFT_MTU_BYTES + 1] = {0};
     for (unsigned version = 0; version < 256; version++) {
         d.bytes[1] = (uint8_t)version;
+        rekey_for_host(&d);
         if (version != 1)
             ck_assert_int_eq(give_host(home, &d, START), RIFT_HANDSHAKE_PENDING);
     }
     ck_assert_uint_eq(host_stats(&host).malformed, 255);
+    ck_assert_uint_eq(host_stats(&host).unkeyed, 0);
     memcpy(longer, init.bytes, init.len);
     ck_assert_int_eq(host_receive(&host, home, longer, sizeof longer, START), RIFT_HANDSHAKE_PENDING);
     const uint8_t kinds[] = {RIFT_DATAGRAM_RESPONSE, RIFT_DATAGRAM_COOKIE, RIFT_DATAGRAM_DATA, 0, 5, 255};
@@ -313,6 +366,11 @@ START_TEST(another_host_key_ends_it_without_a_word)
     struct rift_initiator *h = NULL;
     ck_assert_int_eq(rift_initiator_new(&h, client.secret, client.public, 7, NULL, 0, START, TIME_LIMIT), 0);
     struct datagram d = client_send(h, START);
+    ck_assert_int_eq(give_host(home, &d, START), RIFT_HANDSHAKE_PENDING);
+    expect_no_answer(START);
+    ck_assert_uint_eq(host_stats(&host).unkeyed, 1);
+    /* A false host that knows the true one's public key can read the MAC, and answers all the same. */
+    rekey_for_host(&d);
     give_host(home, &d, START);
     d = host_answer_to(home, START);
     ck_assert_int_eq(give_client(h, &d, START), RIFT_HANDSHAKE_WRONG_KEY);
@@ -324,10 +382,13 @@ START_TEST(another_host_key_ends_it_without_a_word)
     ck_assert_int_eq(rift_initiator_finish(h, &config, key), RIFT_HANDSHAKE_PENDING);
     rift_initiator_free(h);
 
-    /* Who takes any key learns which one it was. */
+    /* Who takes any key learns which one it was; a host hears it only while it pairs. */
     ck_assert_int_eq(rift_initiator_new(&h, client.secret, NULL, 8, hello, sizeof hello, START, TIME_LIMIT),
                      0);
     d = client_send(h, START);
+    ck_assert_int_eq(give_host(home, &d, START), RIFT_HANDSHAKE_PENDING);
+    expect_no_answer(START);
+    rift_responder_set_keys(host.responder, host.identity.public, true);
     give_host(home, &d, START);
     d = host_answer_to(home, START);
     ck_assert_int_eq(give_client(h, &d, START), 0);
@@ -343,10 +404,10 @@ START_TEST(sizes_are_bounded)
     static uint8_t payload[RIFT_HANDSHAKE_PAYLOAD_MAX + 1];
     struct rift_initiator *h = NULL;
     struct datagram d;
-    ck_assert_int_eq(rift_initiator_new(&h, client.secret, NULL, 7, payload, sizeof payload, START, S),
+    const uint8_t *key = host.identity.public;
+    ck_assert_int_eq(rift_initiator_new(&h, client.secret, key, 7, payload, sizeof payload, START, S),
                      -EMSGSIZE);
-    ck_assert_int_eq(rift_initiator_new(&h, client.secret, NULL, 7, payload, sizeof payload - 1, START, S),
-                     0);
+    ck_assert_int_eq(rift_initiator_new(&h, client.secret, key, 7, payload, sizeof payload - 1, START, S), 0);
     ck_assert_int_eq(rift_initiator_send(h, d.bytes, RIFT_MTU_BYTES - 1, START, &d.len), -EMSGSIZE);
     host.without_id = true; /* message 2 may come without the host's id */
     d = client_send(h, START);
@@ -440,6 +501,7 @@ START_TEST(the_example_in_wire_md_holds)
     crypto_scalarmult_base(host.identity.public, host.identity.secret);
     example("host ephemeral secret", host_ephemeral, 32);
     host.ephemeral = host_ephemeral;
+    rift_responder_set_keys(host.responder, host.identity.public, false);
     host.next_id = example_u32("host id");
     size_t payload_len = example("payload of message 3", payload, sizeof payload);
 
@@ -465,6 +527,11 @@ START_TEST(the_example_in_wire_md_holds)
     expect_example("key host to client", config.key_receive, 32);
     expect_example("key client to host", host.config.key_receive, 32);
     expect_example("key host to client", host.config.key_send, 32);
+    uint8_t base[32], hash[64];
+    ck_assert_int_eq(rift_initiator_inner(h, base, hash), 0);
+    expect_example("base of the inner keys", base, 32);
+    expect_example("base of the inner keys", host.inner_base, 32);
+    expect_example("handshake hash", hash, 64);
     rift_initiator_free(h);
     free(text);
 }
@@ -483,6 +550,8 @@ int main(void)
     tcase_add_test(t, pauses_double_up_to_a_second);
     tcase_add_loop_test(t, loss_delay_and_reordering_are_survived, 0, 5);
     tcase_add_test(t, repetitions_ask_nothing);
+    tcase_add_test(t, nobody_answers_before_a_key_is_set);
+    tcase_add_test(t, an_init_with_a_flipped_bit_is_dropped);
     tcase_add_test(t, an_init_with_a_flipped_bit_makes_no_session);
     tcase_add_test(t, a_response_with_a_flipped_bit_is_ignored);
     tcase_add_test(t, a_finish_with_a_flipped_bit_makes_no_session);

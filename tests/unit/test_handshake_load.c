@@ -83,11 +83,13 @@ START_TEST(a_cookie_is_good_for_one_address_one_id_and_two_minutes)
     ck_assert_uint_eq(host_answer_to(away, START).len, 24);
     other = d;
     other.bytes[4] ^= 1;
+    rekey_for_host(&other);
     ck_assert_int_eq(give_host(home, &other, START), RIFT_HANDSHAKE_PENDING);
     ck_assert_uint_eq(host_answer_to(home, START).len, 24);
     for (unsigned bit = 0; bit < 128; bit++) {
         other = d;
         other.bytes[8 + bit / 8] ^= (uint8_t)(1 << bit % 8);
+        rekey_for_host(&other);
         ck_assert_int_eq(give_host(home, &other, START), RIFT_HANDSHAKE_PENDING);
         ck_assert_uint_eq(host_answer_to(home, START).len, 24);
     }
@@ -209,8 +211,8 @@ START_TEST(replays_lead_nowhere)
     memcpy(finish.bytes + 4, response.bytes + 8, 4); /* readdressed to the new association */
     ck_assert_int_eq(give_host(away, &finish, START + S), 0);
     ck_assert_uint_eq(host.finished, 1);
-    ck_assert_uint_eq(host_stats(&host).refused, 1);
-    ck_assert_uint_eq(host_stats(&host).half_open, 0);
+    ck_assert_uint_eq(host_stats(&host).forged, 1);
+    ck_assert_uint_eq(host_stats(&host).half_open, 1); /* waits for its own FINISH, and expires */
 
     ck_assert_int_eq(give_host(home, &d[0], START + 100 * S), 0);
     host_answer_to(home, START + 100 * S);
@@ -330,6 +332,46 @@ START_TEST(tokens_differ_between_lives)
 }
 END_TEST
 
+/* Two forgeries of message 3, the first of them asked about twice. The second answer to it comes when the
+ * true FINISH is being asked about: the client still gets its session. */
+START_TEST(a_forged_finish_ends_nothing)
+{
+    struct datagram d[3], forged;
+    struct rift_initiator *h = run_to_finish(7, START, d);
+    forged = d[2];
+    forged.bytes[30] ^= 1;
+    host.silent = true;
+    ck_assert_int_eq(give_host(away, &forged, START), 0);
+    struct rift_responder_question first = host.last_question;
+    ck_assert_int_eq(give_host(away, &forged, START + 250 * MS), 0);
+    struct rift_responder_question second = host.last_question;
+    host_answer(&host, &first, START + 250 * MS);
+    ck_assert_uint_eq(host_stats(&host).forged, 1);
+    ck_assert_uint_eq(host_stats(&host).half_open, 1);
+    ck_assert_int_eq(give_host(home, &d[2], START + 260 * MS), 0);
+    host_answer(&host, &second, START + 260 * MS);
+    host_answer(&host, &host.last_question, START + 260 * MS);
+    expect_agreement(h, 7);
+    ck_assert_mem_eq(host.address, home, sizeof home);
+    rift_responder_keep(host.responder, first.token); /* too late, and harmless */
+    ck_assert_uint_eq(host_stats(&host).half_open, 0);
+    rift_initiator_free(h);
+}
+END_TEST
+
+/* An answer to step 3 counts only once a FINISH has come. */
+START_TEST(keys_before_finish_make_no_session)
+{
+    struct datagram d[3];
+    struct rift_session_config config;
+    uint8_t address[RIFT_ADDRESS_BYTES], key[32] = {0};
+    rift_initiator_free(run_to_finish(7, START, d));
+    ck_assert_int_eq(
+        rift_responder_complete(host.responder, host.last_question.token, key, key, START, &config, address),
+        -ENOENT);
+}
+END_TEST
+
 START_TEST(a_refused_association_is_forgotten)
 {
     struct datagram d[3];
@@ -379,9 +421,11 @@ START_TEST(a_flood_stays_within_memory_and_bytes)
         struct datagram f = d;
         address_of((unsigned)rand() % 200, address);
         f.bytes[4] = (uint8_t)rand();
-        f.bytes[26 + rand() % 32] = (uint8_t)rand();
+        f.bytes[42 + rand() % 32] = (uint8_t)rand();
         if (rand() % 4 == 0)
-            f.bytes[rand() % 60] = (uint8_t)rand();
+            f.bytes[rand() % 74] = (uint8_t)rand();
+        if (rand() % 8) /* most of them by somebody who knows the host's public key */
+            rekey_for_host(&f);
         if (rand() % 8 == 0)
             f.len = (size_t)rand() % (RIFT_MTU_BYTES + 1);
         give_host(address, &f, now);
@@ -391,6 +435,7 @@ START_TEST(a_flood_stays_within_memory_and_bytes)
         ck_assert_uint_le(host_stats(&host).half_open, 4);
     }
     ck_assert_uint_gt(host_stats(&host).cookies_sent, 1000);
+    ck_assert_uint_gt(host_stats(&host).unkeyed, 1000);
     ck_assert_uint_eq(host.finished, 0);
 }
 END_TEST
@@ -416,6 +461,8 @@ int main(void)
     tcase_add_test(t, the_address_of_finish_counts_once_proven);
     tcase_add_test(t, a_lost_question_is_asked_again);
     tcase_add_test(t, tokens_differ_between_lives);
+    tcase_add_test(t, a_forged_finish_ends_nothing);
+    tcase_add_test(t, keys_before_finish_make_no_session);
     tcase_add_test(t, a_refused_association_is_forgotten);
     tcase_add_test(t, an_answer_after_the_end_finds_nothing);
     tcase_add_test(t, a_flood_stays_within_memory_and_bytes);

@@ -1,6 +1,8 @@
-/* What may be injected and what happens to what is held (with a backend that only writes down what it is
- * told), and the words that the kernel's virtual devices are told. */
+/* What may be injected and what happens to what is held (events sealed as by a client, a backend that only
+ * writes down what it is told), and the words that the kernel's virtual devices are told. */
+#include "lib/base/bytes.h"
 #include "lib/base/util.h"
+#include "rift/crypto/identity.h"
 #include "services/input/gate.h"
 #include "services/input/uinput_translate.h"
 
@@ -9,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NOW (100 * WV_NS_PER_S)
+#define NOW    (100 * WV_NS_PER_S)
+#define SEALED RIFT_INPUT_SEALED_BYTES
 
 /* ---- a backend that writes down ---- */
 
@@ -61,13 +64,16 @@ struct fixture {
     struct wv_gate gate;
     struct recorder recorder;
     bool urgent;
+    uint32_t done;
 };
 
 static struct fixture f;
+static uint8_t sealed[4096 * SEALED];
 
 static void set_up(void)
 {
     memset(&f, 0, sizeof(f));
+    ck_assert_int_eq(rift_crypto_init(), 0);
     ck_assert_int_eq(wv_input_page_create(&f.fd), 0);
     ck_assert_int_eq(wv_input_page_map(&f.page, f.fd, true), 0);
     f.recorder.base = (struct wv_backend){.ops = &recorder_ops, .fd = -1};
@@ -98,10 +104,67 @@ static struct rift_input_event pointer(uint8_t kind, int32_t x, int32_t y)
     return (struct rift_input_event){.kind = kind, .x = x, .y = y};
 }
 
+static const uint8_t *key_of(uint32_t session)
+{
+    static uint8_t key[RIFT_INNER_KEY_BYTES];
+
+    memset(key, (int)session, sizeof(key));
+    return key;
+}
+
+/* As the client of SESSION does, from number FIRST_SEQ on; into `sealed`. */
+static void seal(uint32_t session, uint32_t first_seq, const struct rift_input_event *events, size_t n)
+{
+    ck_assert_uint_le(n * SEALED, sizeof(sealed));
+    for (size_t i = 0; i < n; i++) {
+        uint8_t plain[RIFT_INPUT_PLAIN_BYTES];
+        struct wv_writer w;
+
+        wv_writer_init(&w, plain, sizeof(plain));
+        wv_write_u8(&w, events[i].kind);
+        wv_write_u8(&w, events[i].down);
+        wv_write_u16(&w, events[i].code);
+        wv_write_u32(&w, (uint32_t)events[i].x);
+        wv_write_u32(&w, (uint32_t)events[i].y);
+        wv_write_u64(&w, events[i].time_us);
+        ck_assert_uint_eq(w.length, sizeof(plain));
+        rift_input_seal(key_of(session), first_seq + (uint32_t)i, plain, sealed + i * SEALED);
+    }
+}
+
+/* Hands over N events of `sealed`, which came when COME_NS says. */
+static int hand_over(struct wv_gate *g, uint32_t session, uint32_t first_seq, size_t n, uint64_t come_ns,
+                     uint64_t now)
+{
+    static uint64_t came[4096];
+    const struct wv_sealed_batch b = {
+        .session = session, .first_seq = first_seq, .events = sealed, .n = n, .came_us = came, .n_came = n};
+
+    for (size_t i = 0; i < n; i++)
+        came[i] = come_ns / WV_NS_PER_US;
+    f.urgent = false;
+    return wv_gate_batch(g, &b, now, &f.urgent, &f.done);
+}
+
+/* SESSION controls, and its events come. */
+static int batch_to(struct wv_gate *g, uint32_t session, uint32_t first_seq,
+                    const struct rift_input_event *events, size_t n, uint64_t now)
+{
+    ck_assert_int_eq(wv_gate_set_controller(g, session, key_of(session)), 0);
+    seal(session, first_seq, events, n);
+    return hand_over(g, session, first_seq, n, now, now);
+}
+
 static int batch(uint32_t session, uint32_t first_seq, const struct rift_input_event *events, size_t n,
                  uint64_t now)
 {
-    return wv_gate_batch(&f.gate, session, first_seq, events, n, now, &f.urgent);
+    return batch_to(&f.gate, session, first_seq, events, n, now);
+}
+
+static bool is_same(const struct rift_input_event *a, const struct rift_input_event *b)
+{
+    return a->kind == b->kind && a->down == b->down && a->code == b->code && a->x == b->x && a->y == b->y &&
+           a->time_us == b->time_us;
 }
 
 static size_t held_on_page(void)
@@ -124,7 +187,7 @@ START_TEST(each_event_once_and_in_order)
     ck_assert_int_eq(batch(7, 1, events, 5, NOW), 0); /* the first three again */
     ck_assert_uint_eq(f.recorder.n, 5);
     for (size_t i = 0; i < 5; i++)
-        ck_assert_int_eq(memcmp(&f.recorder.events[i], &events[i], sizeof(events[0])), 0);
+        ck_assert(is_same(&f.recorder.events[i], &events[i]));
     ck_assert_uint_eq(wv_input_page_injected(f.page), 5);
     ck_assert_uint_eq(wv_input_page_session(f.page), 7);
     ck_assert_uint_eq(f.gate.repeated, 3);
@@ -142,7 +205,7 @@ START_TEST(once_over_a_restart_too)
     ck_assert_int_eq(batch(7, 1, events, 2, NOW), 0);
     wv_gate_init(&successor, f.page);
     ck_assert_int_eq(wv_gate_set_backend(&successor, &f.recorder.base), 0);
-    ck_assert_int_eq(wv_gate_batch(&successor, 7, 1, events, 3, NOW, &f.urgent), 0);
+    ck_assert_int_eq(batch_to(&successor, 7, 1, events, 3, NOW), 0);
     ck_assert_uint_eq(f.recorder.n, 3);
     ck_assert_uint_eq(f.recorder.events[2].code, KEY_B);
 }
@@ -168,6 +231,159 @@ START_TEST(motion_is_not_urgent)
     ck_assert(!f.urgent);
     ck_assert_int_eq(batch(1, 3, &wheel, 1, NOW), 0);
     ck_assert(f.urgent);
+}
+END_TEST
+
+/* ---- what transport may do to it ---- */
+
+START_TEST(forged_events_are_not_injected_and_take_nothing)
+{
+    struct rift_input_event events[] = {key(KEY_A, true), key(KEY_B, true), key(KEY_C, true)};
+
+    ck_assert_int_eq(wv_gate_set_controller(&f.gate, 7, key_of(7)), 0);
+    for (size_t bit = 0; bit < 8 * SEALED; bit++) {
+        seal(7, 1, events, 1);
+        sealed[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        ck_assert_int_eq(hand_over(&f.gate, 7, 1, 1, NOW, NOW), 0);
+        ck_assert_uint_eq(f.done, 1); /* dealt with: transport need not keep it */
+    }
+    ck_assert_uint_eq(f.gate.refused_forged, 8 * SEALED);
+    memset(sealed, 0, SEALED);
+    ck_assert_int_eq(hand_over(&f.gate, 7, UINT32_MAX, 1, NOW, NOW), 0);
+    ck_assert_uint_eq(f.recorder.n, 0);
+    ck_assert_uint_eq(wv_input_page_injected(f.page), 0);
+    /* The true ones are taken all the same; one of them damaged is a gap. */
+    seal(7, 1, events, 3);
+    sealed[SEALED + 3] ^= 1;
+    ck_assert_int_eq(hand_over(&f.gate, 7, 1, 3, NOW, NOW), 0);
+    ck_assert_uint_eq(f.recorder.n, 3);
+    ck_assert_uint_eq(f.recorder.events[0].code, KEY_A);
+    ck_assert_uint_eq(f.recorder.events[1].code, KEY_A); /* came up again */
+    ck_assert_uint_eq(f.recorder.events[1].down, 0);
+    ck_assert_uint_eq(f.recorder.events[2].code, KEY_C);
+    ck_assert_uint_eq(f.gate.gaps, 1);
+}
+END_TEST
+
+START_TEST(an_event_opens_under_its_own_number_only)
+{
+    struct rift_input_event events[] = {key(KEY_A, true), key(KEY_B, true)};
+
+    ck_assert_int_eq(wv_gate_set_controller(&f.gate, 7, key_of(7)), 0);
+    seal(7, 1, events, 2);
+    ck_assert_int_eq(hand_over(&f.gate, 7, 2, 2, NOW, NOW), 0); /* 1 and 2 as 2 and 3 */
+    ck_assert_int_eq(hand_over(&f.gate, 7, 0, 2, NOW, NOW), 0);
+    ck_assert_uint_eq(f.recorder.n, 0);
+    memcpy(sealed, sealed + SEALED, SEALED); /* changed places */
+    ck_assert_int_eq(hand_over(&f.gate, 7, 1, 1, NOW, NOW), 0);
+    ck_assert_uint_eq(f.recorder.n, 0);
+}
+END_TEST
+
+START_TEST(another_sessions_events_do_not_open)
+{
+    struct rift_input_event a = key(KEY_A, true);
+
+    ck_assert_int_eq(wv_gate_set_controller(&f.gate, 7, key_of(7)), 0);
+    seal(8, 1, &a, 1);
+    ck_assert_int_eq(hand_over(&f.gate, 8, 1, 1, NOW, NOW), WV_GATE_NOT_CONTROLLER);
+    ck_assert_int_eq(hand_over(&f.gate, 7, 1, 1, NOW, NOW), 0); /* under a false name */
+    ck_assert_uint_eq(f.gate.refused_forged, 1);
+    ck_assert_int_eq(wv_gate_set_controller(&f.gate, 0, NULL), 0);
+    seal(7, 1, &a, 1);
+    ck_assert_int_eq(hand_over(&f.gate, 7, 1, 1, NOW, NOW), WV_GATE_NOT_CONTROLLER);
+    ck_assert_int_eq(hand_over(&f.gate, 0, 1, 1, NOW, NOW), WV_GATE_NOT_CONTROLLER);
+    ck_assert_uint_eq(f.recorder.n, 0);
+}
+END_TEST
+
+START_TEST(who_controls_again_is_not_replayed)
+{
+    struct rift_input_event events[] = {key(KEY_A, true), key(KEY_A, false), key(KEY_B, true)}, c;
+    struct wv_gate successor;
+
+    ck_assert_int_eq(batch(7, 1, events, 3, NOW), 0);
+    c = key(KEY_C, true);
+    ck_assert_int_eq(batch(8, 1, &c, 1, NOW), 0);
+    ck_assert_uint_eq(f.recorder.n, 5); /* B came up in between */
+    ck_assert_int_eq(batch(7, 1, events, 3, NOW), 0);
+    ck_assert_uint_eq(f.recorder.n, 6); /* nothing but C coming up */
+    ck_assert_uint_eq(wv_input_page_injected(f.page), 3);
+    /* Nor by a successor. */
+    ck_assert_int_eq(wv_gate_set_controller(&f.gate, 8, key_of(8)), 0);
+    wv_gate_init(&successor, f.page);
+    ck_assert_int_eq(wv_gate_set_backend(&successor, &f.recorder.base), 0);
+    ck_assert_int_eq(batch_to(&successor, 7, 1, events, 3, NOW), 0);
+    ck_assert_uint_eq(f.recorder.n, 6);
+    ck_assert_int_eq(batch_to(&successor, 7, 4, &c, 1, NOW), 0);
+    ck_assert_uint_eq(f.recorder.n, 7);
+}
+END_TEST
+
+START_TEST(who_was_forgotten_gets_nothing_in)
+{
+    struct rift_input_event a = key(KEY_A, true);
+
+    ck_assert_int_eq(batch(100, 1, &a, 1, NOW), 0);
+    for (uint32_t session = 101; session < 700; session++)
+        ck_assert_int_eq(batch(session, 1, &a, 1, NOW + session * WV_NS_PER_S), 0);
+    size_t before = f.recorder.n;
+    ck_assert_int_eq(wv_gate_set_controller(&f.gate, 100, key_of(100)), 0);
+    ck_assert_uint_eq(f.recorder.n, before + 1); /* what the last one held */
+    ck_assert(f.gate.forgotten);
+    seal(100, 1, &a, 1);
+    ck_assert_int_eq(hand_over(&f.gate, 100, 1, 1, NOW, NOW), 0);
+    seal(100, 9, &a, 1);
+    ck_assert_int_eq(hand_over(&f.gate, 100, 9, 1, NOW, NOW), 0);
+    ck_assert_uint_eq(f.done, 9);
+    ck_assert_uint_eq(f.recorder.n, before + 1);
+    ck_assert_int_eq(batch(700, 1, &a, 1, NOW + 700 * WV_NS_PER_S), 0);
+    ck_assert_uint_eq(f.recorder.n, before + 2);
+}
+END_TEST
+
+START_TEST(missing_numbers_let_go_of_everything)
+{
+    struct rift_input_event events[] = {key(KEY_LEFTSHIFT, true), key(KEY_A, true)}, b = key(KEY_B, true);
+
+    ck_assert_int_eq(batch(1, 1, events, 2, NOW), 0);
+    ck_assert_int_eq(batch(1, 5, &b, 1, NOW), 0);
+    ck_assert_uint_eq(f.recorder.n, 5);
+    ck_assert_uint_eq(f.recorder.events[2].down + f.recorder.events[3].down, 0);
+    ck_assert_uint_eq(f.recorder.events[4].code, KEY_B);
+    ck_assert(wv_gate_holds(&f.gate, KEY_B) && !wv_gate_holds(&f.gate, KEY_A));
+    ck_assert_uint_eq(f.gate.gaps, 1);
+    /* Those that were missing come too late. */
+    seal(1, 3, events, 2);
+    ck_assert_int_eq(hand_over(&f.gate, 1, 3, 2, NOW, NOW), 0);
+    ck_assert_uint_eq(f.recorder.n, 5);
+}
+END_TEST
+
+START_TEST(what_waited_too_long_only_lets_go)
+{
+    struct rift_input_event press = key(KEY_A, true);
+    struct rift_input_event events[] = {key(KEY_B, true),
+                                        pointer(RIFT_INPUT_POINTER_ABS, 1, 1),
+                                        key(KEY_A, false),
+                                        {.kind = RIFT_INPUT_RELEASE_ALL}};
+
+    ck_assert_int_eq(batch(1, 1, &press, 1, NOW), 0);
+    seal(1, 2, events, 4);
+    ck_assert_int_eq(hand_over(&f.gate, 1, 2, 4, NOW, NOW + 201 * WV_NS_PER_MS), 0);
+    ck_assert_uint_eq(f.recorder.n, 2);
+    ck_assert_uint_eq(f.recorder.events[1].code, KEY_A);
+    ck_assert_uint_eq(f.recorder.events[1].down, 0);
+    ck_assert_uint_eq(f.gate.refused_stale, 2);
+    ck_assert_uint_eq(f.gate.gaps, 0);
+    ck_assert_uint_eq(wv_input_page_injected(f.page), 5);
+    /* 200 ms are not too long; a time to come is now. */
+    seal(1, 6, events, 1);
+    ck_assert_int_eq(hand_over(&f.gate, 1, 6, 1, NOW, NOW + 200 * WV_NS_PER_MS), 0);
+    ck_assert_uint_eq(f.recorder.n, 3);
+    seal(1, 7, &press, 1);
+    ck_assert_int_eq(hand_over(&f.gate, 1, 7, 1, NOW + WV_NS_PER_S, NOW), 0);
+    ck_assert_uint_eq(f.recorder.n, 4);
 }
 END_TEST
 
@@ -472,6 +688,13 @@ int main(void)
     tcase_add_test(gate, once_over_a_restart_too);
     tcase_add_test(gate, the_last_numbers_end);
     tcase_add_test(gate, motion_is_not_urgent);
+    tcase_add_test(gate, forged_events_are_not_injected_and_take_nothing);
+    tcase_add_test(gate, an_event_opens_under_its_own_number_only);
+    tcase_add_test(gate, another_sessions_events_do_not_open);
+    tcase_add_test(gate, who_controls_again_is_not_replayed);
+    tcase_add_test(gate, who_was_forgotten_gets_nothing_in);
+    tcase_add_test(gate, missing_numbers_let_go_of_everything);
+    tcase_add_test(gate, what_waited_too_long_only_lets_go);
     tcase_add_test(gate, held_keys_come_up);
     tcase_add_test(gate, the_event_that_releases_all);
     tcase_add_test(gate, another_session_releases_all);

@@ -1,5 +1,6 @@
 /* Injection into a real X server, seen by a real client's window: keys, buttons, wheel, motion; and what is
  * held comes up when the session ends, when the process is killed, and when the display comes back. */
+#include "lib/base/bytes.h"
 #include "lib/base/util.h"
 #include "services/input/injector.h"
 #include "tests/unit/x11_fixture.h"
@@ -96,9 +97,23 @@ static void desk_close(struct desk *d)
 
 static void send(struct desk *d, struct rift_input_event event)
 {
+    static const uint8_t key[RIFT_INNER_KEY_BYTES] = {5};
+    const struct wv_injector_clock clock = {.known = true};
+    uint8_t plain[RIFT_INPUT_PLAIN_BYTES], sealed[RIFT_INPUT_SEALED_BYTES];
+    struct wv_writer w;
     uint32_t done = 0;
 
-    ck_assert_int_eq(wv_injector_batch(d->injector, 5, ++d->seq, &event, 1, wv_now_ns(), &done), 0);
+    wv_writer_init(&w, plain, sizeof(plain));
+    wv_write_u8(&w, event.kind);
+    wv_write_u8(&w, event.down);
+    wv_write_u16(&w, event.code);
+    wv_write_u32(&w, (uint32_t)event.x);
+    wv_write_u32(&w, (uint32_t)event.y);
+    wv_write_u64(&w, event.time_us);
+    rift_input_seal(key, ++d->seq, plain, sealed);
+    const struct wv_sealed_batch batch = {.session = 5, .first_seq = d->seq, .events = sealed, .n = 1};
+    ck_assert_int_eq(wv_injector_set_controller(d->injector, 5, key, wv_now_ns()), 0);
+    ck_assert_int_eq(wv_injector_batch(d->injector, &batch, &clock, wv_now_ns(), &done), 0);
     ck_assert_uint_ge(done, d->seq);
 }
 

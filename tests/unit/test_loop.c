@@ -87,6 +87,45 @@ START_TEST(periodic_timer_goes_on)
 }
 END_TEST
 
+#define STEP  (500 * WV_NS_PER_US)
+#define SLACK (20 * WV_NS_PER_US)
+
+/* Twenty deadlines at one distance, one that comes sooner and one later than that; then nothing more. */
+static int next_deadline(void *userdata, uint64_t now)
+{
+    ck_assert_uint_ge(now + SLACK, f.wanted);
+    f.calls[0]++;
+    if (f.calls[0] == 22)
+        return 0;
+    f.wanted += f.calls[0] == 20 ? STEP / 5 : f.calls[0] == 21 ? 3 * STEP : STEP;
+    wv_loop_timer_about(f.sources[0], f.wanted, SLACK);
+    wv_loop_timer_about(f.sources[0], f.wanted + SLACK / 2, SLACK); /* about the same */
+    return 0;
+}
+
+START_TEST(a_series_of_deadlines_fires_for_each_and_ends)
+{
+    ck_assert_int_eq(wv_loop_add_timer(f.loop, next_deadline, NULL, &f.sources[0]), 0);
+    ck_assert_int_eq(wv_loop_add_timer(f.loop, count_and_quit, &f.calls[1], &f.sources[1]), 0);
+    f.wanted = wv_now_ns() + STEP;
+    wv_loop_timer_about(f.sources[0], f.wanted, SLACK);
+    while (f.calls[0] < 22) {
+        wv_loop_timer_at(f.sources[1], wv_now_ns() + 10 * WV_NS_PER_MS);
+        ck_assert_int_eq(wv_loop_run(f.loop), 7);
+        ck_assert_int_lt(f.calls[1], 1000);
+    }
+    ck_assert_int_eq(f.calls[0], 22);
+    /* In the middle of a series it can be disarmed, and armed again as ever. */
+    f.calls[0] = 0;
+    f.wanted = wv_now_ns() + STEP;
+    wv_loop_timer_about(f.sources[0], f.wanted, SLACK);
+    wv_loop_timer_at(f.sources[0], 0);
+    wv_loop_timer_at(f.sources[1], wv_now_ns() + 5 * WV_NS_PER_MS);
+    ck_assert_int_eq(wv_loop_run(f.loop), 7);
+    ck_assert_int_eq(f.calls[0], 0);
+}
+END_TEST
+
 START_TEST(eventfd_is_drained_first)
 {
     f.fd = eventfd(0, EFD_CLOEXEC); /* blocking: the loop must cope */
@@ -234,6 +273,7 @@ int main(void)
     tcase_add_test(t, timer_fires_once_at_its_time);
     tcase_add_test(t, disarmed_timer_stays_silent);
     tcase_add_test(t, periodic_timer_goes_on);
+    tcase_add_test(t, a_series_of_deadlines_fires_for_each_and_ends);
     tcase_add_test(t, eventfd_is_drained_first);
     tcase_add_test(t, error_of_a_callback_ends_the_run);
     tcase_add_test(t, removal_inside_a_callback);

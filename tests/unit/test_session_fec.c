@@ -155,6 +155,8 @@ START_TEST(repairs_spare_round_trips_on_a_long_path)
     struct rift_session_config with = controlled(true), without = controlled(false);
     struct outcome a = run(&with, &path), b = run(&without, &path);
     ck_assert_uint_gt(a.client.fragments_recovered, 100);
+    ck_assert_uint_gt(a.client.frames_repaired, 50);
+    ck_assert_uint_le(a.client.frames_repaired, a.client.fragments_recovered);
     ck_assert_uint_gt(a.shown, FRAMES * 95 / 100);
     ck_assert_uint_lt(a.late * 3, b.late);
     ck_assert_uint_lt(a.host.fragments_retransmitted * 3, b.host.fragments_retransmitted);

@@ -270,38 +270,39 @@ END_TEST
 
 START_TEST(a_record_comes_back_and_every_cut_is_refused)
 {
-    static const struct rift_input_event key = {.kind = RIFT_INPUT_KEY, .down = 1, .code = 30, .time_us = 9};
+    static const uint8_t sealed[RIFT_INPUT_SEALED_BYTES] = {30, [RIFT_INPUT_SEALED_BYTES - 1] = 31};
     struct wv_session_keep k = {.id = 5, .number = 6, .since_ns = 7, .input_events = 8, .controls = true},
                            back;
     struct wv_relay *relay, *other;
     uint8_t bytes[1024];
     struct wv_writer w;
     struct wv_reader r;
-    uint32_t first;
-    struct rift_input_event events[WV_RELAY_BATCH];
+    static struct wv_relay_batch batch;
     memset(k.peer_key, 3, sizeof k.peer_key);
     strcpy(k.name, "somebody");
     strcpy(k.hello.device, "a device");
     ck_assert_int_eq(wv_relay_new(&relay), 0);
     wv_relay_set_controller(relay, 77, 1);
-    wv_relay_push(relay, 4, &key, 1);
-    wv_relay_push(relay, 5, &key, 1);
+    wv_relay_push(relay, 4, sealed, 2000);
+    wv_relay_push(relay, 5, sealed, 90000);
     wv_writer_init(&w, bytes, sizeof bytes);
     wv_session_keep_write(&w, &k, relay);
     ck_assert(!w.failed);
     for (size_t n = 0; n <= w.length; n++) {
         ck_assert_int_eq(wv_relay_new(&other), 0);
         wv_reader_init(&r, bytes, n);
-        int result = wv_session_keep_read(&r, &back, other, 100);
+        int result = wv_session_keep_read(&r, &back, other, 80000);
         ck_assert_int_eq(result, n == w.length ? 0 : -EBADMSG);
         ck_assert_uint_eq(wv_relay_controller(other), result == 0 ? 77 : 0);
         if (result == 0) {
             ck_assert_str_eq(back.name, "somebody");
             ck_assert_str_eq(back.hello.device, "a device");
             ck_assert_uint_eq(back.number, 6);
-            ck_assert_uint_eq(wv_relay_take(other, 100, events, &first), 2);
-            ck_assert_uint_eq(first, 4);
-            ck_assert_uint_eq(events[1].code, 30);
+            ck_assert_uint_eq(wv_relay_take(other, 80000, &batch), 2);
+            ck_assert_uint_eq(batch.first_seq, 4);
+            ck_assert_mem_eq(batch.events + sizeof sealed, sealed, sizeof sealed);
+            ck_assert_uint_eq(batch.came_us[0], 2);
+            ck_assert_uint_eq(batch.came_us[1], 80); /* not in the future */
         }
         wv_relay_free(other);
     }

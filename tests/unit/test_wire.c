@@ -1,7 +1,8 @@
-/* Sections 8 and 2.1 of proto/WIRE.md, read out of the document itself: a session must write exactly these
- * datagrams and understand them. Another implementation made them, so a mistake that both directions share
- * shows too.
+/* Sections 8, 6.8 and 2.1 of proto/WIRE.md, read out of the document itself: a session must write exactly
+ * these datagrams and understand them. Another implementation made them, so a mistake that both directions
+ * share shows too.
  */
+#include "rift/core/fec.h"
 #include "rift/crypto/derive.h"
 #include "tests/unit/session_pair.h"
 
@@ -76,6 +77,8 @@ static struct rift_session *new_session(enum rift_role role)
     c.remote_id = example_id(host ? "data client id" : "data host id");
     example("data key client to host", host ? c.key_receive : c.key_send, 32);
     example("data key host to client", host ? c.key_send : c.key_receive, 32);
+    if (!host)
+        example("data input key", c.input_key, 32);
     struct rift_session *s;
     ck_assert_int_eq(rift_session_new(&s, &c, 1000 * MS), 0);
     return s;
@@ -92,7 +95,12 @@ static void begin(struct rift_session *host, struct rift_session *client)
     give(host, 1, 1004);
     ck_assert_int_eq(rift_session_next_event(host, &e), 0);
     ck_assert_int_eq(e.kind, RIFT_EVENT_INPUT);
-    ck_assert_uint_eq(e.input.event.code, 30);
+    uint8_t input_key[32];
+    struct rift_input_event event;
+    example("data input key", input_key, 32);
+    ck_assert_int_eq(input_opened(input_key, &e, &event), 0);
+    ck_assert_uint_eq(event.code, 30);
+    ck_assert_uint_eq(event.time_us, 1000000);
     expect_sent(host, 2, 1005);
     give(client, 2, 1009);
     ck_assert_uint_eq(pair_stats(client).rtt_ns, 8 * MS);
@@ -215,6 +223,7 @@ START_TEST(a_report_is_as_the_example_says)
     c.remote_id = example_id("data host id");
     example("data key client to host", c.key_send, 32);
     example("data key host to client", c.key_receive, 32);
+    example("data input key", c.input_key, 32);
     struct rift_session *client;
     struct rift_event e;
     ck_assert_int_eq(rift_session_new(&client, &c, 1000 * MS), 0);
@@ -239,6 +248,91 @@ START_TEST(a_report_is_as_the_example_says)
 }
 END_TEST
 
+/* ---- 6.8 ---- */
+
+#define REPAIR_SIZE 8
+
+static struct rift_fec_frame repair_frame(uint32_t id, const uint8_t *data, size_t len)
+{
+    return (struct rift_fec_frame){
+        .frame_id = id, .epoch = 1, .keyframe = id == 5, .size = REPAIR_SIZE, .len = len, .data = data};
+}
+
+/* The encoder makes exactly repair NUMBER of NEWEST, and of BEFORE when that is not NULL. */
+static void expect_repair(unsigned number, const struct rift_fec_frame *newest,
+                          const struct rift_fec_frame *before, unsigned group, unsigned index)
+{
+    const struct rift_fec_frame *window[RIFT_FEC_WINDOW] = {newest, before};
+    uint8_t cover = before ? 3 : 1, expected[128], got[128];
+    char name[32], text[257];
+    struct rift_fec_encoder *e;
+    struct wv_writer w;
+    snprintf(name, sizeof name, "repair %u", number);
+    size_t len = example(name, expected, sizeof expected);
+    wv_writer_init(&w, got, sizeof got);
+    ck_assert_int_eq(rift_fec_encoder_new(&e, 64), 0);
+    ck_assert_int_eq(rift_fec_encode(e, window, group, index, 1, &cover), 0);
+    ck_assert_int_eq(rift_fec_encoder_write(e, &w), 0);
+    wv_hex_encode(got, w.length, text);
+    ck_assert_msg(w.length == len && memcmp(got, expected, len) == 0, "repair %u is %s", number, text);
+    rift_fec_encoder_free(e);
+}
+
+/* Gives all fragments of F but one. */
+static void give_but(struct rift_fec_decoder *d, const struct rift_fec_frame *f, unsigned missing)
+{
+    struct rift_fec_fragment part = {.frame_id = f->frame_id, .epoch = 1, .keyframe = f->keyframe};
+    part.size = REPAIR_SIZE;
+    part.count = (uint16_t)((f->len + REPAIR_SIZE - 1) / REPAIR_SIZE);
+    for (part.index = 0; part.index < part.count; part.index++) {
+        part.data = f->data + part.index * REPAIR_SIZE;
+        part.len = WV_MIN((size_t)REPAIR_SIZE, f->len - part.index * REPAIR_SIZE);
+        if (part.index != missing)
+            ck_assert_int_ge(rift_fec_decoder_source(d, &part), 0);
+    }
+}
+
+/* With repair NUMBER fragment INDEX of F comes back. */
+static void expect_mended(struct rift_fec_decoder *d, unsigned number, const struct rift_fec_frame *f,
+                          unsigned index)
+{
+    uint8_t body[128];
+    char name[32];
+    struct wv_reader r;
+    struct rift_fec_fragment got;
+    snprintf(name, sizeof name, "repair %u", number);
+    wv_reader_init(&r, body, example(name, body, sizeof body));
+    ck_assert_int_eq(rift_fec_decoder_repair(d, &r), 0);
+    ck_assert_int_eq(rift_fec_decoder_next(d, &got), 0);
+    ck_assert_uint_eq(got.frame_id, f->frame_id);
+    ck_assert_uint_eq(got.index, index);
+    ck_assert_mem_eq(got.data, f->data + index * REPAIR_SIZE, got.len);
+    ck_assert_int_eq(rift_fec_decoder_next(d, &got), RIFT_FEC_NONE);
+}
+
+START_TEST(repairs_are_as_the_examples_say)
+{
+    uint8_t a[64], b[64], c[1041];
+    for (size_t i = 0; i < sizeof c; i++)
+        c[i] = (uint8_t)(7 * i);
+    struct rift_fec_frame five = repair_frame(5, a, example("repair frame 5", a, sizeof a));
+    struct rift_fec_frame six = repair_frame(6, b, example("repair frame 6", b, sizeof b));
+    struct rift_fec_frame seven = repair_frame(7, c, sizeof c);
+    expect_repair(1, &six, NULL, 0, 0);
+    expect_repair(2, &six, &five, 0, 1);
+    expect_repair(3, &seven, NULL, 1, 2);
+    struct rift_fec_decoder *d;
+    ck_assert_int_eq(rift_fec_decoder_new(&d, 64), 0);
+    give_but(d, &five, 2);
+    give_but(d, &six, 0);
+    expect_mended(d, 1, &six, 0);
+    expect_mended(d, 2, &five, 2);
+    give_but(d, &seven, 77);
+    expect_mended(d, 3, &seven, 77);
+    rift_fec_decoder_free(d);
+}
+END_TEST
+
 int main(void)
 {
     size_t len;
@@ -252,6 +346,7 @@ int main(void)
     tcase_add_test(t, the_examples_hold);
     tcase_add_test(t, keys_paths_and_sizes_are_as_the_examples_say);
     tcase_add_test(t, a_report_is_as_the_example_says);
+    tcase_add_test(t, repairs_are_as_the_examples_say);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
     int failed = srunner_ntests_failed(sr);

@@ -4,7 +4,9 @@
 #include "lib/base/util.h"
 #include "lib/ipc/memfd.h"
 #include "proto/bus_identity.pb-c.h"
+#include "proto/bus_keys.pb-c.h"
 #include "proto/bus_media.pb-c.h"
+#include "services/identity/live_page.h"
 
 #include <check.h>
 #include <errno.h>
@@ -51,23 +53,48 @@ static int on_shape_request(void *userdata, const ProtobufCMessage *base, uint64
     return 0;
 }
 
+/* As the input stage: opens it under the key that identity gave for the session. */
+static bool open_event(struct kit *k, uint32_t session, uint32_t seq, const uint8_t *sealed,
+                       uint8_t ret_plain[RIFT_INPUT_PLAIN_BYTES])
+{
+    for (unsigned i = k->n_controllers; i-- > 0;)
+        if (k->controllers[i].session == session)
+            return rift_input_open(k->controllers[i].key, seq, sealed, ret_plain) == 0;
+    return false;
+}
+
+static void note_event(struct kit *k, uint32_t session, uint32_t seq, const uint8_t *sealed)
+{
+    uint8_t plain[RIFT_INPUT_PLAIN_BYTES];
+    struct wv_reader r;
+    if (!open_event(k, session, seq, sealed, plain)) {
+        k->n_unopened++;
+        return;
+    }
+    if (k->n_events == KIT_EVENTS)
+        return;
+    wv_reader_init(&r, plain, sizeof plain);
+    k->events[k->n_events].session = session;
+    k->events[k->n_events].seq = seq;
+    k->events[k->n_events].kind = wv_read_u8(&r);
+    k->events[k->n_events].down = wv_read_u8(&r) != 0;
+    k->events[k->n_events].code = wv_read_u16(&r);
+    k->events[k->n_events].x = (int32_t)wv_read_u32(&r);
+    k->events[k->n_events].y = (int32_t)wv_read_u32(&r);
+    k->n_events++;
+}
+
 static int on_input_batch(void *userdata, const ProtobufCMessage *base, uint64_t now)
 {
     struct kit *k = userdata;
     const Wavry__Bus__InputBatch *m = (const Wavry__Bus__InputBatch *)base;
-    for (size_t i = 0; i < m->n_events && k->n_events < KIT_EVENTS; i++) {
-        k->events[k->n_events].session = m->session;
-        k->events[k->n_events].seq = m->first_seq + (uint32_t)i;
-        k->events[k->n_events].kind = m->events[i]->kind;
-        k->events[k->n_events].code = m->events[i]->code;
-        k->events[k->n_events].down = m->events[i]->down;
-        k->events[k->n_events].x = m->events[i]->x;
-        k->events[k->n_events].y = m->events[i]->y;
-        k->n_events++;
-    }
+    size_t n = m->events.len / RIFT_INPUT_SEALED_BYTES;
+    ck_assert_uint_eq(m->n_came_us, n);
+    for (size_t i = 0; i < n; i++)
+        note_event(k, m->session, m->first_seq + (uint32_t)i, m->events.data + i * RIFT_INPUT_SEALED_BYTES);
     Wavry__Bus__InputDone done = WAVRY__BUS__INPUT_DONE__INIT;
     done.session = m->session;
-    done.seq = m->first_seq + (uint32_t)m->n_events - 1;
+    done.seq = m->first_seq + (uint32_t)n - 1;
     if (k->acknowledges)
         wv_bus_send(k->input.link, &done.base);
     return 0;
@@ -98,7 +125,7 @@ static void link_path(const struct kit *k, const char *name, char *ret, size_t n
 void kit_stage_connect(struct kit *k, struct kit_stage *stage, const char *name)
 {
     char path[108];
-    bool identity = !strcmp(name, "identity");
+    bool identity = stage == &k->identity_stage;
     link_path(k, name, path, sizeof path);
     const struct wv_bus_rule *rules = identity ? wv_identity_rules : stand_in_rules;
     size_t n = identity ? WV_IDENTITY_RULES : WV_ARRAY_SIZE(stand_in_rules);
@@ -106,8 +133,6 @@ void kit_stage_connect(struct kit *k, struct kit_stage *stage, const char *name)
                      0);
     ck_assert_int_eq(wv_bus_add_link(stage->bus, "transport", path, false, &stage->link), 0);
     wv_bus_set_phase(stage->bus, WV_PHASE_RUN);
-    if (identity)
-        ck_assert_int_eq(wv_identity_start(k->identity, k->loop, stage->link), 0);
 }
 
 void kit_stage_disconnect(struct kit_stage *stage)
@@ -116,7 +141,102 @@ void kit_stage_disconnect(struct kit_stage *stage)
     stage->link = NULL;
 }
 
+/* ---- identity ---- */
+
+static void note_controller(struct kit *k, const Wavry__Bus__Controller *m)
+{
+    ck_assert_uint_lt(k->n_controllers, KIT_KEYS);
+    k->controllers[k->n_controllers].session = m->session;
+    if (m->session) {
+        ck_assert_uint_eq(m->key.len, 32);
+        memcpy(k->controllers[k->n_controllers].key, m->key.data, 32);
+    }
+    k->n_controllers++;
+}
+
+static void note_media_key(struct kit *k, const Wavry__Bus__MediaKey *m)
+{
+    k->n_media_keys++;
+    k->kid = m->kid;
+    ck_assert_uint_eq(m->key.len, 32);
+    memcpy(k->media_key, m->key.data, 32);
+}
+
+/* Its links to the other stages, of which only that to transport is one. */
+static int identity_says(void *userdata, enum wv_identity_to to, const ProtobufCMessage *message)
+{
+    struct kit *k = userdata;
+    if (to == WV_TO_TRANSPORT)
+        return wv_bus_send(k->identity_stage.link, message);
+    if (to == WV_TO_INPUT)
+        note_controller(k, (const Wavry__Bus__Controller *)message);
+    if (to == WV_TO_ENCODER)
+        note_media_key(k, (const Wavry__Bus__MediaKey *)message);
+    return 0;
+}
+
+void kit_request(struct kit *k, const char *verb, const char *text, char *reply, size_t capacity)
+{
+    char own[512];
+    ck_assert_int_eq(wv_identity_request(k->identity, verb, text, wv_now_ns(), reply ? reply : own,
+                                         reply ? capacity : sizeof own),
+                     0);
+}
+
+void kit_identity_kill(struct kit *k)
+{
+    kit_stage_disconnect(&k->identity_stage);
+    k->identity = wv_identity_free(k->identity);
+}
+
+void kit_identity_start(struct kit *k)
+{
+    const struct wv_identity_world world = {.send = identity_says, .userdata = k};
+    char state[96], reason[WV_IDENTITY_REASON_BYTES], key[128];
+    snprintf(state, sizeof state, "%s/identity", k->folder);
+    ck_assert_int_eq(
+        wv_identity_new(&k->identity, state, k->identity_page_fd, k->identity_metrics, wv_now_ns(), reason),
+        0);
+    kit_stage_connect(k, &k->identity_stage, "identity");
+    ck_assert_int_eq(wv_identity_start(k->identity, k->loop, &world, wv_now_ns()), 0);
+    kit_request(k, "key", "", key, sizeof key);
+    ck_assert_int_eq(rift_public_key_parse(key, k->host_key), 0);
+}
+
 /* ---- clients ---- */
+
+static void note_inner(struct kit_client *c, const uint8_t *sealed, size_t len)
+{
+    uint8_t plain[4096];
+    size_t n;
+    if (rift_inner_open(&c->inner, sealed, len, plain, sizeof plain, &n) < 0) {
+        c->n_inner_bad++;
+        return;
+    }
+    c->n_inner++;
+    Wavry__Rift__InnerToClient *m = wavry__rift__inner_to_client__unpack(NULL, n, plain);
+    ck_assert_ptr_nonnull(m);
+    if (m->kind_case == WAVRY__RIFT__INNER_TO_CLIENT__KIND_MEDIA_KEY) {
+        ck_assert_uint_eq(m->media_key->key.len, 32);
+        c->granted_kid = m->media_key->kid;
+        memcpy(c->granted_key, m->media_key->key.data, 32);
+    } else if (m->kind_case == WAVRY__RIFT__INNER_TO_CLIENT__KIND_STANDING) {
+        c->standing_controls = m->standing->controls;
+    } else if (m->kind_case == WAVRY__RIFT__INNER_TO_CLIENT__KIND_PAIR_RESULT) {
+        c->paired = m->pair_result->paired;
+    }
+    wavry__rift__inner_to_client__free_unpacked(m, NULL);
+}
+
+static void note_shape(struct kit_client *c, const Wavry__Rift__SealedCursor *m)
+{
+    c->n_images++;
+    c->image_kid = m->kid;
+    c->image_len = m->sealed.len;
+    ck_assert_uint_eq(m->nonce.len, sizeof c->image_nonce);
+    memcpy(c->image_nonce, m->nonce.data, sizeof c->image_nonce);
+    memcpy(c->image_sealed, m->sealed.data, WV_MIN(m->sealed.len, sizeof c->image_sealed));
+}
 
 static void client_note(struct kit_client *c, const struct rift_event *e)
 {
@@ -145,10 +265,10 @@ static void client_note(struct kit_client *c, const struct rift_event *e)
             c->width = m->host_hello->width;
             c->height = m->host_hello->height;
             snprintf(c->notice, sizeof c->notice, "%s", m->host_hello->notice);
-        } else if (m->kind_case == WAVRY__RIFT__CONTROL_MESSAGE__KIND_CURSOR_IMAGE) {
-            c->n_images++;
-            c->image_id = m->cursor_image->shape_id;
-            c->image_width = m->cursor_image->width;
+        } else if (m->kind_case == WAVRY__RIFT__CONTROL_MESSAGE__KIND_SEALED_CURSOR) {
+            note_shape(c, m->sealed_cursor);
+        } else if (m->kind_case == WAVRY__RIFT__CONTROL_MESSAGE__KIND_INNER) {
+            note_inner(c, m->inner.data, m->inner.len);
         }
         wavry__rift__control_message__free_unpacked(m, NULL);
         break;
@@ -181,6 +301,17 @@ static void note_counter(struct kit_client *c, const uint8_t *datagram, size_t l
     c->counters[c->n_counters++] = counter;
 }
 
+static void client_begin(struct kit_client *c, uint64_t now)
+{
+    struct rift_session_config config = {0};
+    uint8_t base[32], hash[64];
+    if (rift_initiator_finish(c->initiator, &config, c->host_key) != 0)
+        return;
+    ck_assert_int_eq(rift_initiator_inner(c->initiator, base, hash), 0);
+    rift_inner_derive(base, false, &c->inner, config.input_key);
+    ck_assert_int_eq(rift_session_new(&c->session, &config, now), 0);
+}
+
 static void client_step(struct kit_client *c, uint64_t now)
 {
     uint8_t datagram[2048];
@@ -194,9 +325,8 @@ static void client_step(struct kit_client *c, uint64_t now)
         else if (c->initiator)
             rift_initiator_receive(c->initiator, datagram, (size_t)n, now);
     }
-    struct rift_session_config config = {0};
-    if (c->initiator && !c->session && rift_initiator_finish(c->initiator, &config, c->host_key) == 0)
-        ck_assert_int_eq(rift_session_new(&c->session, &config, now), 0);
+    if (c->initiator && !c->session)
+        client_begin(c, now);
     while (c->initiator && rift_initiator_send(c->initiator, datagram, sizeof datagram, now, &len) == 0)
         client_send(c, datagram, len);
     while (c->session && rift_session_send(c->session, datagram, sizeof datagram, now, &len) == 0)
@@ -221,7 +351,8 @@ static void client_open(struct kit_client *c)
     ck_assert_int_eq(wv_loop_add_fd(c->kit->loop, c->fd, EPOLLIN, on_client_readable, c, &c->source), 0);
 }
 
-void kit_client_init(struct kit *k, struct kit_client *c, uint8_t seed, bool view_only)
+static void client_init(struct kit *k, struct kit_client *c, uint8_t seed, bool view_only,
+                        const uint8_t *host_key)
 {
     uint8_t bytes[RIFT_IDENTITY_SEED_BYTES], payload[128];
     char software[] = "kit 1", device[] = "a test";
@@ -236,11 +367,21 @@ void kit_client_init(struct kit *k, struct kit_client *c, uint8_t seed, bool vie
     hello.view_only = view_only;
     size_t len = wavry__rift__client_hello__pack(&hello, payload);
     static uint32_t ids = 1000;
-    ck_assert_int_eq(rift_initiator_new(&c->initiator, c->identity.secret, NULL, ++ids, payload, len,
+    ck_assert_int_eq(rift_initiator_new(&c->initiator, c->identity.secret, host_key, ++ids, payload, len,
                                         wv_now_ns(), TIME_LIMIT),
                      0);
     c->next = k->clients;
     k->clients = c;
+}
+
+void kit_client_init(struct kit *k, struct kit_client *c, uint8_t seed, bool view_only)
+{
+    client_init(k, c, seed, view_only, k->host_key);
+}
+
+void kit_stranger_init(struct kit *k, struct kit_client *c, uint8_t seed)
+{
+    client_init(k, c, seed, false, NULL);
 }
 
 void kit_client_fini(struct kit_client *c)
@@ -287,6 +428,20 @@ void kit_client_key(struct kit_client *c, uint16_t code, bool down)
     client_step(c, now);
 }
 
+void kit_client_inner(struct kit_client *c, const Wavry__Rift__InnerToHost *message)
+{
+    uint8_t plain[1024], sealed[1024 + RIFT_INNER_OVERHEAD], packed[sizeof sealed + 64];
+    uint64_t now = wv_now_ns();
+    size_t len = wavry__rift__inner_to_host__pack(message, plain), n;
+    ck_assert_int_eq(rift_inner_seal(&c->inner, plain, len, sealed, sizeof sealed, &n), 0);
+    Wavry__Rift__ControlMessage m = WAVRY__RIFT__CONTROL_MESSAGE__INIT;
+    m.kind_case = WAVRY__RIFT__CONTROL_MESSAGE__KIND_INNER;
+    m.inner = (ProtobufCBinaryData){.data = sealed, .len = n};
+    len = wavry__rift__control_message__pack(&m, packed);
+    ck_assert_int_eq(rift_session_send_control(c->session, packed, len, now), 0);
+    client_step(c, now);
+}
+
 /* ---- the world ---- */
 
 static int on_step(void *userdata, uint64_t now)
@@ -325,12 +480,12 @@ void kit_authorize(struct kit *k, uint8_t seed, const char *name)
 {
     uint8_t bytes[RIFT_IDENTITY_SEED_BYTES];
     struct rift_identity id;
-    char key[RIFT_PUBLIC_KEY_TEXT_BYTES], text[160], reply[512];
+    char key[RIFT_PUBLIC_KEY_TEXT_BYTES], text[160];
     memset(bytes, seed, sizeof bytes);
     rift_identity_from_seed(&id, bytes);
     rift_public_key_format(id.public, key);
     snprintf(text, sizeof text, "%s %s", key, name);
-    ck_assert_int_eq(wv_identity_request(k->identity, "authorize", text, reply, sizeof reply), 0);
+    kit_request(k, "authorize", text, NULL, 0);
 }
 
 void kit_push(struct kit *k, bool keyframe, uint8_t first, size_t len, uint32_t input_seq)
@@ -422,8 +577,6 @@ void kit_init(struct kit *k, uint32_t max_sessions, bool v4)
     k->acknowledges = true;
     strcpy(k->folder, "/tmp/wavry-test-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(k->folder));
-    char state[96];
-    snprintf(state, sizeof state, "%s/identity", k->folder);
     ck_assert_int_eq(wv_loop_new(&k->loop), 0);
     ck_assert_int_eq(wv_metrics_new(&k->metrics, -1, "transport", wv_transport_metrics, WV_T_METRICS), 0);
     ck_assert_int_eq(
@@ -433,13 +586,12 @@ void kit_init(struct kit *k, uint32_t max_sessions, bool v4)
     ck_assert_int_eq(wv_session_page_create(&k->page_fd), 0);
     ck_assert_int_eq(wv_session_page_map(&k->page, k->page_fd, false), 0);
     ck_assert_int_eq(wv_memfd_create("vault", WV_SESSION_VAULT_BYTES, &k->vault_fd), 0);
+    ck_assert_int_eq(wv_memfd_create("identity-page", WV_LIVE_PAGE_BYTES, &k->identity_page_fd), 0);
     open_socket(k, v4);
     k->max_sessions = max_sessions;
     kit_transport_start(k);
     ck_assert_int_eq(wv_au_producer_new(&k->encoder_ring, k->au_entries, k->au_reader), 0);
-    char reason[WV_IDENTITY_REASON_BYTES];
-    ck_assert_int_eq(wv_identity_new(&k->identity, state, k->identity_metrics, reason), 0);
-    kit_stage_connect(k, &k->identity_stage, "identity");
+    kit_identity_start(k);
     kit_stage_connect(k, &k->encoder, "encoder");
     kit_stage_connect(k, &k->capture, "capture");
     kit_stage_connect(k, &k->input, "input");
@@ -457,15 +609,15 @@ void kit_fini(struct kit *k)
     kit_stage_disconnect(&k->encoder);
     kit_stage_disconnect(&k->capture);
     kit_stage_disconnect(&k->input);
-    wv_identity_free(k->identity);
-    kit_stage_disconnect(&k->identity_stage);
+    kit_identity_kill(k);
     wv_bus_free(k->bus);
     wv_au_producer_free(k->encoder_ring);
     wv_session_page_unmap(k->page);
     wv_loop_free(k->loop);
     wv_metrics_free(k->metrics);
     wv_metrics_free(k->identity_metrics);
-    int fds[] = {k->udp, k->au_entries, k->au_reader, k->au_event, k->page_fd, k->vault_fd};
+    int fds[] = {k->udp,     k->au_entries, k->au_reader,       k->au_event,
+                 k->page_fd, k->vault_fd,   k->identity_page_fd};
     for (size_t i = 0; i < WV_ARRAY_SIZE(fds); i++)
         wv_close(fds[i]);
     char command[128];

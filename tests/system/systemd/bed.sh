@@ -63,7 +63,7 @@ enter_cgroup() {
 }
 
 up() {
-    local root=$1 scope=() wrapper leader="" nspawn state="" i
+    local root=$1 scope=() wrapper leader="" nspawn state=""
     mkdir -p "$STATE/over"
     mount -t tmpfs -o size=2G wavry-bed "$STATE/over"
     mkdir "$STATE/over/up" "$STATE/over/work" "$STATE/over/root"
@@ -80,7 +80,7 @@ up() {
     for _ in $(seq 600); do
         nspawn=$(pgrep -P "$wrapper" | head -1) || true
         leader=$(pgrep -P "${nspawn:-0}" | head -1) || true
-        [ -n "$leader" ] && state=$(nsenter -t "$leader" -a -- systemctl is-system-running 2>/dev/null) || true
+        if [ -n "$leader" ]; then state=$(nsenter -t "$leader" -a -- systemctl is-system-running 2>/dev/null) || true; fi
         case $state in running | degraded) break ;; esac
         kill -0 "$wrapper" 2>/dev/null || { cat "$STATE/console"; return 1; }
         sleep 0.05

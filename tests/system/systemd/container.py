@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ BIN = os.environ.get("WAVRY_BIN", os.path.join(HERE, "../../../build/bin"))
 BUILD = os.path.dirname(os.path.abspath(BIN))
 STAGES = ["transport", "identity", "capture", "encoder", "input"]
 # Loaded by name at run time, or used by the tests.
-PACKAGES = ["gstreamer1.0-plugins-ugly", "xvfb", "dbus", "iproute2", "procps", "libpam-systemd"]
+PACKAGES = ["gstreamer1.0-plugins-ugly", "xvfb", "dbus", "iproute2", "procps", "libpam-systemd", "kmod"]
 WATCHDOG_S = 2.0
 
 
@@ -38,6 +39,29 @@ def linked_packages():
     return sorted({line.split(":")[0] for line in owners.splitlines()})
 
 
+def bed(*arguments, timeout, **environment):
+    return subprocess.run([f"{HERE}/bed.sh", *arguments], env={**os.environ, **environment}, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False)
+
+
+def make_tree():
+    """A folder with a Debian that has all that the programs need, kept for the next time."""
+    cache = os.path.join(BUILD, "systemd-tree")
+    os.makedirs(cache, exist_ok=True)
+    packages = sorted(set(PACKAGES + linked_packages()))
+    made = bed("tree", f"{cache}/debian.tar", *packages, timeout=600, STATE=cache)
+    if made.returncode != 0:
+        skip("the Debian tree can't be made: " + made.stdout.strip()[-300:])
+    name = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    folder = f"{cache}/{name}"
+    if not os.path.exists(f"{folder}.whole"):
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        subprocess.run(["tar", "-C", folder, "-xf", f"{cache}/debian.tar"], check=True)
+        open(f"{folder}.whole", "w").close()
+    return folder
+
+
 class Container:
     """One for all tests of a run: booting is cheap, the tree is not."""
 
@@ -50,36 +74,20 @@ class Container:
         self.dir = tempfile.mkdtemp(prefix="wavry-systemd-")
         self.state = os.path.join(self.dir, "state")
         os.makedirs(self.state)
-        self.tree = self.make_tree()
+        self.tree = make_tree()
         up = self.bed("up", self.tree, timeout=60)
         if up.returncode != 0:
             self.down()
             skip("the container does not boot here: " + up.stdout.strip()[-300:])
         with open(f"{self.state}/net") as f:
-            self.address = f"10.77.{f.read().strip()}.2"
+            number = f.read().strip()
+            self.address, self.interface = f"10.77.{number}.2", f"wvb{number}"
         with open(f"{self.state}/leader") as f:
             self.leader = int(f.read())
         self.root = f"{self.state}/over/root"
 
     def bed(self, *arguments, timeout):
-        return subprocess.run([f"{HERE}/bed.sh", *arguments], env={**os.environ, "STATE": self.state}, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False)
-
-    def make_tree(self):
-        cache = os.path.join(BUILD, "systemd-tree")
-        os.makedirs(cache, exist_ok=True)
-        packages = sorted(set(PACKAGES + linked_packages()))
-        made = self.bed("tree", f"{cache}/debian.tar", *packages, timeout=600)
-        if made.returncode != 0:
-            skip("the Debian tree can't be made: " + made.stdout.strip()[-300:])
-        name = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
-        folder = f"{cache}/{name}"
-        if not os.path.exists(f"{folder}.whole"):
-            shutil.rmtree(folder, ignore_errors=True)
-            os.makedirs(folder)
-            subprocess.run(["tar", "-C", folder, "-xf", f"{cache}/debian.tar"], check=True)
-            open(f"{folder}.whole", "w").close()
-        return folder
+        return bed(*arguments, timeout=timeout, STATE=self.state)
 
     def down(self):
         self.bed("down", timeout=60)
@@ -156,10 +164,78 @@ class Container:
             return row.get("pid") not in (None, 0, old_pid) and row["state"] == "ready"
         wait_for(ready, seconds, lambda: f"a new {stage}; {self.stages().get(stage)}\n{self.journal()}")
 
+    def host_pid(self, pid):
+        """What process PID of the container is called out here."""
+        for name in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{name}/status") as f:
+                    ids = re.search(r"^NSpid:\t(.*)$", f.read(), re.MULTILINE)[1].split()
+                same = os.stat(f"/proc/{name}/ns/pid").st_ino == os.stat(f"/proc/{self.leader}/ns/pid").st_ino
+            except (OSError, TypeError):
+                continue
+            if same and ids[-1] == str(pid):
+                return int(name)
+        raise AssertionError(f"no process {pid}")
+
+    def host_key(self, *as_whom):
+        """What a client must know of this host. AS_WHOM: a command before the one that asks."""
+        return json.loads(self.run(*as_whom, "wavryctl", "status", "--json", check=True).stdout)["host_key"]
+
+    def memory(self, item):
+        """Where the memory called ITEM is in the supervisor's hands: (its process in the container, the descriptor)."""
+        pid = self.show("wavry-supervisor", "MainPID")["MainPID"]
+        for fd in self.run("ls", f"/proc/{pid}/fd", check=True).stdout.split():
+            if self.run("readlink", f"/proc/{pid}/fd/{fd}").stdout.startswith(f"/memfd:{item}"):
+                return int(pid), int(fd)
+        raise AssertionError(f"the supervisor has no {item}")
+
+    def held_keys(self):
+        """Codes that are down on the virtual display."""
+        return self.run("runuser", "-u", "wavry-display", "--", "env", "DISPLAY=:50",
+                        "XAUTHORITY=/run/wavry-display/Xauthority", "wavry-held-keys", check=True).stdout.split()
+
     def processes(self):
         """Of Wavry's, inside."""
         text = self.run("ps", "-eo", "pid=,user:20=,comm=").stdout
         return [line for line in text.splitlines() if " wavry-" in line]
+
+
+class Wire:
+    """Every datagram between this machine and the container's host, captured: wavry-nonces counts what is used twice."""
+
+    def __init__(self, container):
+        self.container = container
+        self.process = subprocess.Popen([f"{BIN}/wavry-nonces", container.interface, container.address], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        if self.process.stdout.readline() != "looking\n":
+            raise AssertionError("wavry-nonces can't look at the wire")
+
+    def counts(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def notices_reuse(self):
+        """Two datagrams with one counter and different bytes, to an id that nobody has: they must be counted."""
+        before = self.counts()["reused"]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            for last in b"ab":
+                s.sendto(b"\x10" + bytes(3) + b"\xff" * 4 + bytes(23) + bytes([last]), (self.container.address, 4820))
+        return wait_for(lambda: self.counts()["reused"] == before + 1, 3, self.counts)
+
+    def finish(self):
+        """The numbers of all that was seen; AssertionError when something was missed or could not be noticed."""
+        counts = self.counts()
+        self.notices_reuse()
+        self.stop()
+        if counts["not_seen"] or not counts["from_host"] or not counts["from_clients"]:
+            raise AssertionError(f"the wire was not seen whole: {counts}")
+        return counts
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
 
 class Client:
@@ -172,8 +248,9 @@ class Client:
         key = subprocess.run([f"{BIN}/wavry-client", "--identity", identity, "--print-key"], text=True, check=True,
                              stdout=subprocess.PIPE, env={**os.environ, "XDG_CONFIG_HOME": folder}).stdout.strip()
         container.run("wavryctl", "authorize", key, "--name", "probe", check=True)
+        host_key = container.host_key()
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([f"{BIN}/wavry-probe", container.address, "--identity", identity,
+            self.process = subprocess.Popen([f"{BIN}/wavry-probe", container.address, "--identity", identity, "--host-key", host_key,
                                              "--seconds", "3600", "--pause", str(pause), "--json", self.json,
                                              "--verbose"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
@@ -189,6 +266,11 @@ class Client:
         base = self.presses()
         wait_for(lambda: self.presses() > base + 1, seconds, lambda: "presses seen: " + self.log()[-1500:])
 
+    def presses_of_new_session(self):
+        """Whether a press was seen after the last word about the connection."""
+        log = self.log()
+        return log.rfind("photon_ms=") > log.rfind("wavry-probe: ") >= 0
+
     def finish(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(10)
@@ -197,6 +279,38 @@ class Client:
 
     def stop(self):
         if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Keys:
+    """wavry-keys on this machine: a client that shows nothing, and writes down each word about the connection. AS: who
+    authorizes it, as a command."""
+
+    def __init__(self, container, folder, *as_whom):
+        self.log_path = f"{folder}/keys.log"
+        identity = f"{folder}/keys.identity"
+        key = subprocess.run([f"{BIN}/wavry-client", "--identity", identity, "--print-key"], text=True, check=True,
+                             stdout=subprocess.PIPE, env={**os.environ, "XDG_CONFIG_HOME": folder}).stdout.strip()
+        container.run(*as_whom, "wavryctl", "authorize", key, "--name", "keys", check=True)
+        host_key = container.host_key(*as_whom)
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen([f"{BIN}/wavry-keys", container.address, host_key, identity],
+                                            stdin=subprocess.PIPE, stdout=log, stderr=log, text=True)
+
+    def said(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def __enter__(self):
+        wait_for(lambda: "connected" in self.said(), 10, self.said)
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
 

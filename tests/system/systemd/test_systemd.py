@@ -5,7 +5,7 @@ import subprocess
 import time
 import unittest
 
-from container import BIN, STAGES, WATCHDOG_S, Client, Container, freeze_ms, now, wait_for
+from container import BIN, STAGES, WATCHDOG_S, Client, Container, Keys, Wire, freeze_ms, now, wait_for
 
 UNITS = STAGES + ["supervisor"]
 EXPOSURE = {"transport": 0.3, "encoder": 0.3, "capture": 0.6, "input": 0.7, "identity": 0.5, "supervisor": 1.0}
@@ -58,7 +58,13 @@ class Host(unittest.TestCase):
         took = now() - begun
         print(f"cold start to ready: {took:.2f} s")
         self.assertTrue(container.wait_ready(2))
+        self.assertIn(":50", container.show("wavry-capture", "StatusText")["StatusText"], "it found the display")
         self.assertLess(took, 6, "generous: this machine may be busy; ./wavry bench restart has the figure")
+
+    def test_a_display_that_is_ready_has_a_name(self):
+        """Else capture, which waits for it, shows the test pattern to the end of its days."""
+        container.run("sh", "-ec", "for i in 1 2 3 4 5 6; do systemctl stop wavry-display; systemctl start wavry-display;"
+                      " grep -q DISPLAY=:50 /run/wavry-display/environment; done", check=True)
 
     def test_status_says_what_is(self):
         for stage in STAGES:
@@ -66,6 +72,8 @@ class Host(unittest.TestCase):
         self.assertIn("5 of 5 stages ready on *:4820", container.show("wavry-supervisor", "StatusText")["StatusText"])
 
     def test_every_stage_killed_with_a_session(self):
+        wire = Wire(container)
+        self.addCleanup(wire.stop)
         client = self.client()
         events = []
         for stage in STAGES + ["supervisor"]:
@@ -83,6 +91,9 @@ class Host(unittest.TestCase):
                 time.sleep(1.1)
         result = client.finish()
         self.assertEqual(result["connects"], 1, "one session from beginning to end")
+        seen = wire.finish()
+        print(f"datagrams captured: {seen}")
+        self.assertEqual(seen["reused"], 0, "packet counters used twice")
         self.assert_no_key_is_held()
         for stage, at, until in events:
             still, waiting = freeze_ms(result, at, until)
@@ -147,6 +158,35 @@ class Host(unittest.TestCase):
         container.systemctl("start", "wavry-encoder")
         container.wait_ready()
 
+    def test_doctor(self):
+        """It finds the host that systemd runs, and says how to start one that is not there."""
+        said = container.run("wavryctl", "doctor").stdout
+        self.assertRegex(said, r"ok +running host +version \S+, 6 of 6 stages ready")
+        container.systemctl("stop", "wavry-encoder")
+        wait_for(lambda: container.stages()["encoder"]["state"] == "stopped", 5, container.stages)
+        self.assertRegex(container.run("wavryctl", "doctor").stdout, r"weak +running host .*5 of 6")
+        container.systemctl("stop", "wavry-host.target")
+        wait_for(lambda: not container.processes(), 10, container.processes)
+        self.assertIn("systemctl start wavry-host.target", container.run("wavryctl", "doctor").stdout)
+
+    def test_goodbye(self):
+        """A stop is told to clients, and only a stop; transport's spare goes and comes with it."""
+        with Keys(container, container.dir) as client:
+            for units in (["wavry-transport"], ["wavry-host.target"]):
+                container.systemctl("restart", *units)
+                container.wait_ready()
+            self.assertNotIn("goes away", client.said(), "a restart is nothing to clients")
+            container.systemctl("stop", "wavry-transport")
+            wait_for(lambda: "goes away (the host is stopping)" in client.said(), 3, client.said)
+            wait_for(lambda: not [line for line in container.processes() if "wavry-transport" in line], 5,
+                     container.processes)
+            container.systemctl("start", "wavry-transport")
+            container.wait_ready()
+            wait_for(lambda: self.standing_by() == 1, 10, "a spare")
+            wait_for(lambda: client.said().count("connected") == 2, 10, client.said)
+            container.systemctl("stop", "wavry-host.target")
+            wait_for(lambda: client.said().count("goes away (the host is stopping)") == 2, 3, client.said)
+
     def test_reload(self):
         self.addCleanup(container.run, "rm", "-f", "/etc/wavry/host.conf")
         pids = {stage: container.main_pid(stage) for stage in STAGES}
@@ -209,10 +249,13 @@ class Host(unittest.TestCase):
 
     def probe(self, unit):
         other = container.main_pid("identity" if unit != "identity" else "transport")
+        keeper, fd = container.memory("wavry-identity-page")
+        page = container.run("stat", "-L", "-c", "%i", f"/proc/{keeper}/fd/{fd}", check=True).stdout.strip()
         drop = f"/etc/systemd/system/wavry-{unit}.service.d"
         # No watchdog while it probes; everything else is as in service.
         container.write(f"{drop}/probe.conf", "[Service]\nWatchdogSec=0\nTimeoutStartSec=60\n"
-                        f"Environment=LD_PRELOAD=/usr/lib/probe.so PROBE_OTHER={other}\n")
+                        f"Environment=LD_PRELOAD=/usr/lib/probe.so PROBE_OTHER={other} PROBE_KEEPER={keeper} "
+                        f"PROBE_IDENTITY_PAGE={page}\n")
         if unit == "transport":  # the first to come is granted descriptors, and locks itself down
             container.systemctl("stop", "wavry-transport-spare")
         container.systemctl("daemon-reload")
@@ -229,7 +272,11 @@ class Host(unittest.TestCase):
             container.wait_ready(20)
         print(f"{unit}: {len(lines)} forbidden actions tried")
         self.assertGreaterEqual(len(lines), 40)
-        self.assertEqual([line for line in lines if "result=refused" not in line and "result=killed" not in line], [])
+        possible = [line for line in lines if "result=refused" not in line and "result=killed" not in line]
+        # That this is noticed shows that the probe would notice it elsewhere, too.
+        holder = [line for line in possible if "name=hold_identity_page result=POSSIBLE" in line]
+        self.assertEqual(len(holder), unit in ("identity", "supervisor"), "who holds the keys of the live sessions")
+        self.assertEqual([line for line in possible if line not in holder], [])
 
     @staticmethod
     def probe_lines(unit, begun):
@@ -239,9 +286,7 @@ class Host(unittest.TestCase):
         return lines[:-1] if lines and lines[-1] == "PROBE end" else None
 
     def assert_no_key_is_held(self):
-        held = container.run("runuser", "-u", "wavry-display", "--", "env", "DISPLAY=:50",
-                             "XAUTHORITY=/run/wavry-display/Xauthority", "wavry-held-keys", check=True).stdout
-        self.assertEqual(held, "", "keys that are still down")
+        self.assertEqual(container.held_keys(), [], "keys that are still down")
 
 
 class Person(unittest.TestCase):
@@ -264,7 +309,12 @@ class Person(unittest.TestCase):
             time.sleep(0.3)
             wait_for(lambda: "6 of 6 ready" in container.run(*user, "wavryctl", "status").stdout, 20, "a new encoder")
             self.assertEqual(container.run("test", "-d", "/home/wave/.local/state/wavry/identity").returncode, 0)
-            container.run(*user, "systemctl", "--user", "stop", "wavry-host.target", check=True)
+            with Keys(container, container.dir, *user) as client:
+                container.run(*user, "systemctl", "--user", "restart", "wavry-transport", check=True)
+                wait_for(lambda: "6 of 6 ready" in container.run(*user, "wavryctl", "status").stdout, 20, "a transport")
+                self.assertNotIn("goes away", client.said())
+                container.run(*user, "systemctl", "--user", "stop", "wavry-host.target", check=True)
+                wait_for(lambda: "goes away (the host is stopping)" in client.said(), 3, client.said)
             wait_for(lambda: not container.processes(), 5, container.processes)
         finally:
             container.systemctl("stop", f"user@{uid}")

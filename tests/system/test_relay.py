@@ -1,0 +1,328 @@
+#!/usr/bin/env python3
+"""wavry-relay as a process: two peers written anew from WIRE.md (Python, libsodium), a relay that is killed, drained,
+reloaded and lied to while they talk."""
+import ctypes
+import os
+import signal
+import socket
+import struct
+import subprocess
+import time
+import unittest
+
+from harness import BIN, SystemTest, free_udp_port, wait_for
+
+sodium = ctypes.CDLL("libsodium.so.23")
+sodium.sodium_init()
+MALFORMED, OTHER_RELAY, NOT_TRUSTED, FORGED, NOT_YET, EXPIRED, TOO_LONG, UNPROVEN = range(1, 9)
+DRAINING, BAD_ADDRESS = 11, 12
+
+
+class Key:
+    def __init__(self):
+        self.public, self.secret = ctypes.create_string_buffer(32), ctypes.create_string_buffer(64)
+        sodium.crypto_sign_keypair(self.public, self.secret)
+        self.public = self.public.raw
+
+    def sign(self, message):
+        signature = ctypes.create_string_buffer(64)
+        sodium.crypto_sign_detached(signature, None, message, ctypes.c_ulonglong(len(message)), self.secret)
+        return signature.raw
+
+
+def name_hash(message, size):
+    out = ctypes.create_string_buffer(16)
+    sodium.crypto_generichash(out, ctypes.c_size_t(16), message, ctypes.c_ulonglong(len(message)), None,
+                              ctypes.c_size_t(0))
+    return out.raw[:size]
+
+
+def lease(issuer, peers, relay="r", rate=100000, begin=0, seconds=600, lease_id=None):
+    start = int(time.time()) + begin
+    body = (bytes([1, 0, 0, 0]) + name_hash(b"RIFT 1 issuer" + issuer.public, 8) + (lease_id or os.urandom(16)) +
+            name_hash(b"RIFT 1 relay" + relay.encode(), 16) + peers[0].public + peers[1].public +
+            struct.pack("<IQQ", rate, start, start + seconds))
+    return body + issuer.sign(b"RIFT 1 lease" + body)
+
+
+class Peer:
+    def __init__(self, relay_port, key, side, address="127.0.0.1"):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self.socket.bind((address, 0))
+        self.relay, self.key, self.side = (address, relay_port), key, side
+        self.socket.settimeout(0.5)
+        self.header = None
+
+    def send(self, data):
+        self.socket.sendto(data, self.relay)
+
+    def receive(self, seconds=0.5):
+        """The next datagram, None when there is none."""
+        self.socket.settimeout(seconds)
+        try:
+            return self.socket.recv(2048)
+        except socket.timeout:
+            return None
+
+    def receive_kind(self, kind, seconds=0.5):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            d = self.receive(max(end - time.monotonic(), 0.01))
+            if d and d[0] == kind:
+                return d
+        return None
+
+    def challenge(self, lease_bytes):
+        transaction = os.urandom(8)
+        self.send(bytes([32, 1, 0, 0]) + transaction + lease_bytes[12:28] + bytes(68))
+        answer = self.receive_kind(33, 2)
+        if not answer:
+            return None, None
+        assert answer[4:12] == transaction and len(answer) == 62
+        return transaction, answer[12:36]
+
+    def bind_datagram(self, lease_bytes, key=None, side=None):
+        transaction, challenge = self.challenge(lease_bytes)
+        head = bytes([34, 1, self.side if side is None else side, 0]) + transaction + challenge + lease_bytes
+        return head + (key or self.key).sign(b"RIFT 1 relay bind" + head)
+
+    def bind(self, lease_bytes, **options):
+        """0 when bound, else the reason."""
+        self.send(self.bind_datagram(lease_bytes, **options))
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            answer = self.receive(0.5)
+            if answer and answer[0] == 35:
+                self.header = answer[12:20]
+                return 0
+            if answer and answer[0] == 36:
+                return answer[2]
+        return None
+
+    def pass_to(self, other, text, seconds=1.0):
+        self.send(self.header + text)
+        got = other.receive_kind(48, seconds)
+        return got == other.header + text
+
+
+class Relay(SystemTest):
+    def setUp(self):
+        super().setUp()
+        self.issuer, self.keys = Key(), [Key(), Key()]
+        self.port = free_udp_port()
+        self.trust([self.issuer])
+        self.relay()
+
+    def trust(self, issuers):
+        import base64
+        with open(self.path("issuers"), "w") as f:
+            for key in issuers:
+                f.write("ed25519." + base64.urlsafe_b64encode(key.public).decode().rstrip("=") + " # of the test\n")
+
+    def relay(self, *options):
+        self.process = self.start("relay", [
+            f"{BIN}/wavry-relay", "--set", "name=r", "--set", f"listen={self.port}", "--set",
+            f"issuers={self.path('issuers')}", "--set", f"state_file={self.path('state')}", "--set", "allow=loopback",
+            "--set", f"metrics_socket={self.path('metrics')}", "--set", "proofs_per_s=1000", *options])
+        wait_for(lambda: self.process.poll() is not None or self.metrics(), 10, lambda: self.read_log("relay"))
+        self.assertIsNone(self.process.poll(), self.read_log("relay"))
+
+    def again(self, sig=signal.SIGKILL, *options):
+        self.stop(self.process, sig)
+        self.relay(*options)
+
+    def metrics(self):
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(2)
+                s.connect(self.path("metrics"))
+                s.sendall(b"GET /metrics HTTP/1.0\r\nAccept: application/openmetrics-text\r\n\r\n")
+                text = b""
+                while chunk := s.recv(65536):
+                    text += chunk
+        except OSError:
+            return {}
+        self.assertTrue(text.endswith(b"# EOF\n"), text[-200:])
+        return {line.split()[0].decode(): float(line.split()[1]) for line in text.split(b"\r\n\r\n", 1)[1].splitlines()
+                if line and not line.startswith(b"#")}
+
+    def count(self, name):
+        time.sleep(0.25)  # a page is asked for five times a second at most
+        return self.metrics()[f"wavry_relay_{name}"]
+
+    def pair(self, address="127.0.0.1", **terms):
+        shown = lease(self.issuer, self.keys, **terms)
+        peers = [Peer(self.port, key, side, address) for side, key in enumerate(self.keys)]
+        for peer in peers:
+            self.assertEqual(peer.bind(shown), 0)
+        return shown, peers
+
+    def test_both_directions_and_families(self):
+        for address in ("127.0.0.1", "::1"):
+            _, (a, b) = self.pair(address)
+            self.assertTrue(a.pass_to(b, os.urandom(1452)))
+            self.assertTrue(b.pass_to(a, b"back"))
+        self.assertEqual(self.count("leases"), 2)
+        self.assertEqual(self.count("forwarded_total"), 4)
+
+    def test_what_is_refused(self):
+        stranger, peer = Key(), Peer(self.port, self.keys[0], 0)
+        good = lease(self.issuer, self.keys)
+        changed = bytearray(good)
+        changed[108] ^= 1
+        cases = [(lease(stranger, self.keys), NOT_TRUSTED), (bytes(changed), FORGED),
+                 (lease(self.issuer, self.keys, relay="other"), OTHER_RELAY),
+                 (lease(self.issuer, self.keys, begin=-3700), EXPIRED),
+                 (lease(self.issuer, self.keys, begin=3600), NOT_YET),
+                 (lease(self.issuer, self.keys, seconds=3601), TOO_LONG),
+                 (good[:1] + b"\1" + good[2:], MALFORMED)]
+        for shown, reason in cases:
+            self.assertEqual(peer.bind(shown), reason)
+        self.assertEqual(peer.bind(good, key=stranger), UNPROVEN)
+        self.assertEqual(peer.bind(good, key=self.keys[0], side=1), UNPROVEN)
+        self.assertEqual(self.count("leases"), 0)
+        for name in ("not_trusted", "forged", "other_relay", "expired", "not_yet", "too_long", "malformed"):
+            self.assertEqual(self.count(f"refused_{name}_total"), 1, name)
+        self.assertEqual(self.count("refused_unproven_total"), 2)
+        self.said("relay", "reason=expired")
+        self.assertEqual(peer.bind(good), 0)
+
+    def test_spoofed_and_replayed(self):
+        shown, (a, b) = self.pair()
+        thief = Peer(self.port, self.keys[0], 0)
+        thief.header = a.header
+        self.assertFalse(thief.pass_to(b, b"in a's name", 0.3))
+        a.send(a.header[:4] + bytes(4) + b"another token")
+        self.assertIsNone(b.receive_kind(48, 0.3))
+        self.assertEqual(self.count("dropped_unknown_total"), 2)
+        kept = a.bind_datagram(shown)
+        thief.send(kept)  # overheard
+        self.assertIsNone(thief.receive(0.3))
+        self.assertEqual(self.count("unproven_total"), 1)
+        a.send(kept)
+        self.assertIsNotNone(a.receive_kind(35))
+        old = a.socket
+        a.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        a.socket.bind(("127.0.0.1", 0))
+        time.sleep(0.01)
+        self.assertEqual(a.bind(shown), 0)
+        self.assertTrue(b.pass_to(a, b"to the new address"))
+        old.sendto(kept, a.relay)
+        self.assertTrue(b.pass_to(a, b"still"))
+        self.assertEqual(self.count("refused_stale_total"), 1)
+        self.assertEqual(self.count("moves_total"), 1)
+
+    def test_killed_under_traffic(self):
+        _, (a, b) = self.pair()
+        for _ in range(3):
+            gone = time.monotonic()
+            self.again()
+            wait_for(lambda: a.pass_to(b, b"x", 0.1), 2, "datagrams pass again without a new proof")
+            self.assertLess(time.monotonic() - gone, 2)
+            self.assertEqual(self.count("restored_total"), 1)
+        self.assertTrue(b.pass_to(a, b"y"))
+        # A state that is damaged costs the lease and nothing else.
+        self.stop(self.process, signal.SIGKILL)
+        with open(self.path("state"), "r+b") as f:
+            f.seek(128 + 100)
+            byte = f.read(1)
+            f.seek(128 + 100)
+            f.write(bytes([byte[0] ^ 1]))
+        self.relay()
+        self.assertFalse(a.pass_to(b, b"z", 0.2))
+        self.assertEqual(self.count("leases"), 0)
+        self.pair()
+
+    def test_state_of_others(self):
+        self.pair()
+        self.stop(self.process, signal.SIGKILL)
+        for content in (b"", b"x" * 100, os.urandom(5000)):
+            with open(self.path("state"), "wb") as f:
+                f.write(content)
+            os.chmod(self.path("state"), 0o600)
+            self.relay()
+            self.assertEqual(self.count("leases"), 0)
+            self.stop(self.process, signal.SIGKILL)
+        os.chmod(self.path("state"), 0o666)
+        self.process = self.start("refused", [f"{BIN}/wavry-relay", "--set", "name=r", "--set", f"listen={self.port}",
+                                              "--set", f"issuers={self.path('issuers')}", "--set",
+                                              f"state_file={self.path('state')}"])
+        self.assertNotEqual(self.process.wait(10), 0)
+
+    def test_drain(self):
+        shown, (a, b) = self.pair()
+        self.process.send_signal(signal.SIGUSR1)
+        self.said("relay", "draining")
+        other = Peer(self.port, self.keys[0], 0)
+        self.assertEqual(other.bind(lease(self.issuer, self.keys)), DRAINING)
+        self.assertEqual(a.bind(lease(self.issuer, self.keys, seconds=1200, lease_id=shown[12:28])), DRAINING)
+        self.assertTrue(a.pass_to(b, b"goes on"))
+        self.again()
+        self.assertEqual(self.count("draining"), 1)
+        self.assertTrue(a.pass_to(b, b"goes on"))
+        self.process.send_signal(signal.SIGUSR2)
+        self.said("relay", "taken again")
+        self.assertEqual(other.bind(lease(self.issuer, self.keys)), 0)
+
+    def test_an_issuer_is_withdrawn(self):
+        _, (a, b) = self.pair()
+        self.trust([Key()])
+        self.assertEqual(self.stop(self.process, signal.SIGHUP), 75)
+        self.relay()
+        self.assertFalse(a.pass_to(b, b"x", 0.2))
+        self.assertEqual(self.count("withdrawn_total"), 1)
+
+    def test_a_rate_is_kept_by_delay(self):
+        _, (a, b) = self.pair(rate=8000)  # 1000 datagrams of 1000 bytes a second
+        b.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        sent, end = 0, time.monotonic() + 2
+        while time.monotonic() < end:
+            for _ in range(10):
+                a.send(a.header + struct.pack("<I", sent) + bytes(988))
+                sent += 1
+            time.sleep(0.004)
+        numbers = []
+        while d := b.receive_kind(48, 0.3):
+            numbers.append(struct.unpack("<I", d[8:12])[0])
+        self.assertGreater(sent, 3000, "this machine sends fast enough to need shaping")
+        self.assertGreater(len(numbers), 1900)
+        self.assertLess(len(numbers), 2300)
+        self.assertEqual(numbers, sorted(numbers))
+        self.assertGreater(self.count("shaped_total"), 1000)
+        self.assertTrue(a.pass_to(b, b"and afterwards all is as before"))
+
+    def test_addresses_that_are_not_served(self):
+        self.again(signal.SIGTERM, "--set", "allow=")
+        peer = Peer(self.port, self.keys[0], 0)
+        self.assertEqual(peer.bind(lease(self.issuer, self.keys)), BAD_ADDRESS)
+
+    def test_rubbish(self):
+        _, (a, b) = self.pair()
+        for i in range(2000):
+            a.send(os.urandom(1 + i % 1500))
+        a.send(b"")
+        self.assertTrue(wait_for(lambda: a.pass_to(b, b"still there", 0.2), 5, "forwarding"))
+        self.assertIsNone(self.process.poll())
+
+    def test_configuration(self):
+        def run(*options):
+            return subprocess.run([f"{BIN}/wavry-relay", "--check-config", *options], stderr=subprocess.PIPE, text=True,
+                                  timeout=10, check=False)
+        good = ["--set", "name=r", "--set", f"issuers={self.path('issuers')}"]
+        self.assertEqual(run(*good).returncode, 0)
+        for options, said in ((["--set", f"issuers={self.path('issuers')}"], "name"),
+                              (good + ["--set", "listen=here"], "neither a port"),
+                              (good + ["--set", "allow=all"], "there is no range"),
+                              (good + ["--set", "max_lease=9"], "max_leases"),
+                              (["--set", "name=r", "--set", "issuers=/nowhere"], "/nowhere")):
+            result = run(*options)
+            self.assertEqual(result.returncode, 78, options)
+            self.assertIn(said, result.stderr)
+        with open(self.path("issuers"), "a") as f:
+            f.write("not a key\n")
+        self.assertIn("issuers:2", run(*good).stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
