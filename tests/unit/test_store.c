@@ -1,0 +1,338 @@
+/* What the gateway remembers: the same cases behind SQLite and, where WAVRY_TEST_POSTGRES names a server,
+ * PostgreSQL. */
+#include "services/gateway/store.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NOW 1000000
+
+static char folder[] = "/tmp/wavry-store-XXXXXX", url[300], reason[WV_DB_REASON_BYTES];
+static struct wv_store *s;
+static struct wv_account ann, bob;
+static uint8_t key_a[32] = {1}, key_b[32] = {2}, hash[32] = {3}, other_hash[32] = {4};
+
+static int nothing(void *userdata, const struct wv_db_value *row, size_t n)
+{
+    return 0;
+}
+
+static void open_store(int kind)
+{
+    snprintf(url, sizeof url, "sqlite:%s/%d.db", folder, getpid());
+    if (kind == 1)
+        snprintf(url, sizeof url, "%s", getenv("WAVRY_TEST_POSTGRES"));
+    ck_assert_msg(wv_store_open(&s, url, reason) == 0, "%s: %s", url, reason);
+    if (kind == 1)
+        ck_assert_int_eq(
+            wv_db_run(wv_store_db(s),
+                      "TRUNCATE accounts, recovery, machines, tokens, shares, relays, audit, settings", NULL,
+                      0, nothing, NULL, NULL),
+            0);
+    ck_assert_int_eq(wv_store_add_account(s, "Ann", "hash-a", true, NOW, &ann), 0);
+    ck_assert_int_eq(wv_store_add_account(s, "Bob O'Neil", "hash-b", false, NOW, &bob), 0);
+}
+
+static void close_store(void)
+{
+    s = wv_store_close(s);
+    unlink(url + strlen("sqlite:"));
+}
+
+static int count(void *userdata)
+{
+    (*(int *)userdata)++;
+    return 0;
+}
+
+static int count_account(void *userdata, const struct wv_account *account)
+{
+    return count(userdata);
+}
+
+START_TEST(accounts_are_found_by_name_without_case)
+{
+    struct wv_account a;
+    uint64_t n;
+    int seen = 0;
+    open_store(_i);
+    ck_assert_int_eq(wv_store_account_by_name(s, "aNN", &a), 0);
+    ck_assert_str_eq(a.id, ann.id);
+    ck_assert_str_eq(a.name, "Ann");
+    ck_assert(a.admin && !a.disabled && !a.has_totp && !a.totp_required);
+    ck_assert_int_eq(wv_store_account(s, bob.id, &a), 0);
+    ck_assert_str_eq(a.name, "Bob O'Neil");
+    ck_assert_int_eq(wv_store_account_by_name(s, "ann ", &a), -ENOENT);
+    ck_assert_int_eq(wv_store_account_by_name(s, "' OR 1=1 --", &a), -ENOENT);
+    ck_assert_int_eq(wv_store_add_account(s, "ANN", "x", false, NOW, &a), -EEXIST);
+    static const char *const bad[] = {
+        "",
+        " x",
+        "x ",
+        "a\nb",
+        "a\x1b[31m",
+        "\xff\xfe",
+        "0123456789012345678901234567890123456789012345678901234567890123456789"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ck_assert_msg(wv_store_add_account(s, bad[i], "x", false, NOW, &a) == -EINVAL, "name %zu", i);
+    ck_assert_int_eq(wv_store_accounts_count(s, &n), 0);
+    ck_assert_uint_eq(n, 2);
+    ck_assert_int_eq(wv_store_accounts(s, count_account, &seen), 0);
+    ck_assert_int_eq(seen, 2);
+    close_store();
+}
+END_TEST
+
+static void add_token(const struct wv_account *of, const uint8_t with[32], int64_t expires)
+{
+    struct wv_token t = {.created = NOW, .expires = expires};
+    memcpy(t.hash, with, 32);
+    snprintf(t.account, sizeof t.account, "%s", of->id);
+    ck_assert_int_eq(wv_store_add_token(s, &t), 0);
+}
+
+START_TEST(tokens_end)
+{
+    struct wv_token t;
+    open_store(_i);
+    add_token(&ann, hash, NOW + 10);
+    add_token(&ann, other_hash, NOW + 100);
+    ck_assert_int_eq(wv_store_token(s, hash, NOW + 9, &t), 0);
+    ck_assert_str_eq(t.account, ann.id);
+    ck_assert(t.admin);
+    ck_assert_int_eq(wv_store_token(s, hash, NOW + 10, &t), -ENOENT);
+    /* A new password ends all but the one that it was changed with. */
+    ck_assert_int_eq(wv_store_set_password(s, ann.id, "hash-2", other_hash), 0);
+    ck_assert_int_eq(wv_store_token(s, hash, NOW, &t), -ENOENT);
+    ck_assert_int_eq(wv_store_token(s, other_hash, NOW, &t), 0);
+    ck_assert_int_eq(wv_store_end_token(s, other_hash), 0);
+    ck_assert_int_eq(wv_store_end_token(s, other_hash), -ENOENT);
+    /* A disabled account has none, also not one that comes later. */
+    add_token(&ann, hash, NOW + 10);
+    ck_assert_int_eq(wv_store_set_account(s, ann.id, false, true), 0);
+    ck_assert_int_eq(wv_store_token(s, hash, NOW, &t), -ENOENT);
+    add_token(&ann, hash, NOW + 10);
+    ck_assert_int_eq(wv_store_token(s, hash, NOW, &t), -ENOENT);
+    ck_assert_int_eq(wv_store_set_account(s, "no such", true, false), -ENOENT);
+    ck_assert_int_eq(wv_store_sweep(s, NOW + 1000, 0), 0);
+    ck_assert_int_eq(wv_store_end_token(s, hash), -ENOENT);
+    close_store();
+}
+END_TEST
+
+START_TEST(a_code_is_used_once)
+{
+    uint8_t secret[WV_STORE_SECRET_BYTES] = {9}, codes[WV_STORE_RECOVERY_CODES][WV_STORE_HASH_BYTES];
+    struct wv_account a;
+    uint64_t left;
+    open_store(_i);
+    ck_assert_int_eq(wv_store_use_totp(s, ann.id, 5, true), -EALREADY); /* there is no secret */
+    ck_assert_int_eq(wv_store_set_totp(s, ann.id, secret), 0);
+    ck_assert_int_eq(wv_store_account(s, ann.id, &a), 0);
+    ck_assert(a.has_totp && !a.totp_required);
+    ck_assert_mem_eq(a.totp_secret, secret, sizeof secret);
+    ck_assert_int_eq(wv_store_use_totp(s, ann.id, 5, true), 0);
+    ck_assert_int_eq(wv_store_use_totp(s, ann.id, 5, false), -EALREADY);
+    ck_assert_int_eq(wv_store_use_totp(s, ann.id, 4, false), -EALREADY);
+    ck_assert_int_eq(wv_store_use_totp(s, ann.id, 6, false), 0);
+    ck_assert_int_eq(wv_store_account(s, ann.id, &a), 0);
+    ck_assert(a.totp_required);
+    ck_assert_int_eq(a.totp_step, 6);
+
+    for (size_t i = 0; i < WV_STORE_RECOVERY_CODES; i++)
+        memset(codes[i], (int)i, sizeof codes[i]);
+    ck_assert_int_eq(wv_store_set_recovery(s, ann.id, codes), 0);
+    ck_assert_int_eq(wv_store_use_recovery(s, ann.id, codes[3], NOW, &left), 0);
+    ck_assert_uint_eq(left, WV_STORE_RECOVERY_CODES - 1);
+    ck_assert_int_eq(wv_store_use_recovery(s, ann.id, codes[3], NOW, &left), -ENOENT);
+    ck_assert_int_eq(wv_store_use_recovery(s, bob.id, codes[4], NOW, &left), -ENOENT);
+    ck_assert_int_eq(wv_store_set_totp(s, ann.id, NULL), 0);
+    ck_assert_int_eq(wv_store_use_recovery(s, ann.id, codes[4], NOW, &left), -ENOENT);
+    close_store();
+}
+END_TEST
+
+static int add_machine(const struct wv_account *of, const uint8_t key[32], const char *name, bool is_host)
+{
+    struct wv_machine m = {.is_host = is_host, .created = NOW};
+    memcpy(m.key, key, 32);
+    snprintf(m.account, sizeof m.account, "%s", of->id);
+    snprintf(m.name, sizeof m.name, "%s", name);
+    return wv_store_add_machine(s, &m);
+}
+
+static int take_last(void *userdata, const struct wv_machine *machine)
+{
+    *(struct wv_machine *)userdata = *machine;
+    return 0;
+}
+
+START_TEST(hosts_are_shared_and_taken_back)
+{
+    struct wv_machine m = {0};
+    char grants[WV_STORE_TEXT_BYTES];
+    open_store(_i);
+    ck_assert_int_eq(add_machine(&ann, key_a, "desk", true), 0);
+    ck_assert_int_eq(add_machine(&bob, key_a, "thief", true), -EEXIST);
+    ck_assert_int_eq(add_machine(&ann, key_b, "desk", true), -EEXIST);
+    ck_assert_int_eq(add_machine(&ann, key_b, "desk", false), 0); /* a device may have a host's name */
+    ck_assert_int_eq(wv_store_may_reach(s, ann.id, key_a, grants), 0);
+    ck_assert_str_eq(grants, "");
+    ck_assert_int_eq(wv_store_may_reach(s, bob.id, key_a, grants), -ENOENT);
+    ck_assert_int_eq(wv_store_may_reach(s, ann.id, key_b, grants), -ENOENT); /* no host */
+
+    ck_assert_int_eq(wv_store_share(s, bob.id, key_a, ann.id, "view", NOW), -ENOENT);
+    ck_assert_int_eq(wv_store_share(s, ann.id, key_a, ann.id, "view", NOW), -EINVAL);
+    ck_assert_int_eq(wv_store_share(s, ann.id, key_a, bob.id, "view; DROP", NOW), -EINVAL);
+    ck_assert_int_eq(wv_store_share(s, ann.id, key_a, "nobody", "view", NOW), -ENOENT);
+    ck_assert_int_eq(wv_store_share(s, ann.id, key_a, bob.id, "view", NOW), 0);
+    ck_assert_int_eq(wv_store_share(s, ann.id, key_a, bob.id, "view,input", NOW), 0);
+    ck_assert_int_eq(wv_store_may_reach(s, bob.id, key_a, grants), 0);
+    ck_assert_str_eq(grants, "view,input");
+    ck_assert_int_eq(wv_store_machines(s, bob.id, true, take_last, &m), 0);
+    ck_assert_str_eq(m.name, "desk");
+    ck_assert_str_eq(m.grants, "view,input");
+    ck_assert_str_eq(m.account, ann.id);
+
+    ck_assert_int_eq(wv_store_unshare(s, bob.id, key_a, bob.id), -ENOENT);
+    ck_assert_int_eq(wv_store_unshare(s, ann.id, key_a, bob.id), 0);
+    ck_assert_int_eq(wv_store_may_reach(s, bob.id, key_a, grants), -ENOENT);
+    ck_assert_int_eq(wv_store_share(s, ann.id, key_a, bob.id, "view", NOW), 0);
+    ck_assert_int_eq(wv_store_remove_machine(s, bob.id, key_a), -ENOENT);
+    ck_assert_int_eq(wv_store_remove_machine(s, ann.id, key_a), 0);
+    ck_assert_int_eq(wv_store_may_reach(s, bob.id, key_a, grants), -ENOENT);
+    ck_assert_int_eq(wv_store_saw_machine(s, key_a, NOW), -ENOENT);
+    ck_assert_int_eq(wv_store_saw_machine(s, key_b, NOW + 7), 0);
+    ck_assert_int_eq(wv_store_machine(s, key_b, &m), 0);
+    ck_assert_int_eq(m.seen, NOW + 7);
+    close_store();
+}
+END_TEST
+
+START_TEST(a_device_takes_its_tokens_along)
+{
+    struct wv_token t = {.created = NOW, .expires = NOW + 10};
+    open_store(_i);
+    ck_assert_int_eq(add_machine(&ann, key_b, "laptop", false), 0);
+    memcpy(t.hash, hash, 32);
+    memcpy(t.device, key_b, 32);
+    snprintf(t.account, sizeof t.account, "%s", ann.id);
+    ck_assert_int_eq(wv_store_add_token(s, &t), 0);
+    ck_assert_int_eq(wv_store_token(s, hash, NOW, &t), 0);
+    ck_assert_mem_eq(t.device, key_b, 32);
+    ck_assert_int_eq(wv_store_remove_machine(s, ann.id, key_b), 0);
+    ck_assert_int_eq(wv_store_token(s, hash, NOW, &t), -ENOENT);
+    close_store();
+}
+END_TEST
+
+static int take_relay(void *userdata, const struct wv_relay_record *relay)
+{
+    *(struct wv_relay_record *)userdata = *relay;
+    return 0;
+}
+
+START_TEST(relays_are_kept_by_id)
+{
+    struct wv_relay_record r = {.id = "fra1", .address = "192.0.2.1:4822", .region = "eu", .created = NOW},
+                           seen;
+    open_store(_i);
+    ck_assert_int_eq(wv_store_put_relay(s, &r), 0);
+    ck_assert_int_eq(wv_store_drain_relay(s, "fra1", true), 0);
+    snprintf(r.address, sizeof r.address, "192.0.2.2:4822");
+    ck_assert_int_eq(wv_store_put_relay(s, &r), 0);
+    ck_assert_int_eq(wv_store_relays(s, take_relay, &seen), 0);
+    ck_assert_str_eq(seen.address, "192.0.2.2:4822");
+    ck_assert(seen.drain); /* who drains it decides when that ends */
+    ck_assert_int_eq(wv_store_drain_relay(s, "none", true), -ENOENT);
+    ck_assert_int_eq(wv_store_remove_relay(s, "fra1"), 0);
+    ck_assert_int_eq(wv_store_remove_relay(s, "fra1"), -ENOENT);
+    close_store();
+}
+END_TEST
+
+struct lines {
+    int n;
+    int64_t first, last;
+};
+
+static int take_line(void *userdata, const struct wv_audit *line)
+{
+    struct lines *l = userdata;
+    if (l->n++ == 0)
+        l->first = line->at;
+    l->last = line->at;
+    ck_assert_str_eq(line->subject, "x'; DROP TABLE audit; --");
+    return 0;
+}
+
+START_TEST(the_log_is_read_backwards)
+{
+    open_store(_i);
+    for (int i = 0; i < 20; i++) {
+        struct wv_audit line = {
+            .at = NOW + i, .actor = "Ann", .action = "login", .subject = "x'; DROP TABLE audit; --"};
+        snprintf(line.account, sizeof line.account, "%s", i % 2 ? ann.id : bob.id);
+        ck_assert_int_eq(wv_store_audit(s, &line), 0);
+    }
+    struct lines l = {0};
+    ck_assert_int_eq(wv_store_audit_lines(s, NULL, 0, 5, take_line, &l), 0);
+    ck_assert_int_eq(l.n, 5);
+    ck_assert_int_eq(l.first, NOW + 19);
+    ck_assert_int_eq(l.last, NOW + 15);
+    l = (struct lines){0};
+    ck_assert_int_eq(wv_store_audit_lines(s, bob.id, NOW + 10, 100, take_line, &l), 0);
+    ck_assert_int_eq(l.n, 5);
+    ck_assert_int_eq(l.first, NOW + 8);
+    ck_assert_int_eq(wv_store_sweep(s, 0, NOW + 18), 0);
+    l = (struct lines){0};
+    ck_assert_int_eq(wv_store_audit_lines(s, NULL, 0, 100, take_line, &l), 0);
+    ck_assert_int_eq(l.n, 2);
+    close_store();
+}
+END_TEST
+
+START_TEST(the_first_value_of_a_setting_stays)
+{
+    uint8_t value[8];
+    size_t len;
+    open_store(_i);
+    ck_assert_int_eq(wv_store_setting_make(s, "seed", (const uint8_t *)"first", 5, value, sizeof value, &len),
+                     0);
+    ck_assert_int_eq(wv_store_setting_make(s, "seed", (const uint8_t *)"later", 5, value, sizeof value, &len),
+                     0);
+    ck_assert_uint_eq(len, 5);
+    ck_assert_mem_eq(value, "first", 5);
+    ck_assert_int_eq(wv_store_setting_make(s, "seed", (const uint8_t *)"x", 1, value, 2, &len), -EMSGSIZE);
+    ck_assert_int_eq(wv_store_ping(s), 0);
+    close_store();
+}
+END_TEST
+
+int main(void)
+{
+    int kinds = getenv("WAVRY_TEST_POSTGRES") ? 2 : 1;
+    if (!mkdtemp(folder))
+        return EXIT_FAILURE;
+    Suite *suite = suite_create("store");
+    TCase *t = tcase_create("store");
+    tcase_add_loop_test(t, accounts_are_found_by_name_without_case, 0, kinds);
+    tcase_add_loop_test(t, tokens_end, 0, kinds);
+    tcase_add_loop_test(t, a_code_is_used_once, 0, kinds);
+    tcase_add_loop_test(t, hosts_are_shared_and_taken_back, 0, kinds);
+    tcase_add_loop_test(t, a_device_takes_its_tokens_along, 0, kinds);
+    tcase_add_loop_test(t, relays_are_kept_by_id, 0, kinds);
+    tcase_add_loop_test(t, the_log_is_read_backwards, 0, kinds);
+    tcase_add_loop_test(t, the_first_value_of_a_setting_stays, 0, kinds);
+    suite_add_tcase(suite, t);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    (void)rmdir(folder);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
