@@ -25,6 +25,7 @@ static struct {
     uint64_t deadline;
     bool timed_out;
 
+    unsigned wanted_pictures;
     unsigned states[WV_CLIENT_CLOSED + 1], pictures, units, hellos, images, cursors, standings;
     bool hold_presented, close_in_unit, controls;
     struct wv_client_standing standing;
@@ -183,6 +184,17 @@ static bool ten_pictures(void)
     return t.pictures >= 10;
 }
 
+static bool wanted_pictures(void)
+{
+    return t.pictures >= t.wanted_pictures;
+}
+
+static void run_for_pictures(unsigned more)
+{
+    t.wanted_pictures = t.pictures + more;
+    run_until(wanted_pictures);
+}
+
 static bool refused(void)
 {
     return wv_client_get_state(t.client) == WV_CLIENT_REFUSED;
@@ -200,11 +212,19 @@ static struct wv_client_stats stats(void)
     return s;
 }
 
+/* Rates and reports are of the second before; the newest picture may be with the decoder. */
+static bool all_is_counted(void)
+{
+    struct wv_client_stats s = stats();
+    return s.fps > 5 && s.bitrate_bps > 0 && t.host.n_reports >= 1 && s.frames_decoded == s.frames_received &&
+           s.frames_decoded == s.frames_shown + s.frames_skipped;
+}
+
 START_TEST(pictures_come_and_are_counted)
 {
     start_both();
     run_until(ten_pictures);
-    run_for(1200 * WV_NS_PER_MS);
+    run_until(all_is_counted);
     ck_assert(connected());
     ck_assert_uint_eq(t.standings, 1);
     ck_assert_uint_eq(t.standing.grants, WV_CLIENT_GRANT_VIEW | WV_CLIENT_GRANT_INPUT);
@@ -217,15 +237,12 @@ START_TEST(pictures_come_and_are_counted)
     ck_assert_uint_eq(s.connects, 1);
     ck_assert_uint_eq(s.frames_shown, t.pictures);
     ck_assert_uint_eq(s.frames_received, t.units);
-    ck_assert_uint_eq(s.frames_decoded, s.frames_received);
-    ck_assert_uint_eq(s.frames_decoded, s.frames_shown + s.frames_skipped);
     ck_assert_uint_eq(s.decode_errors, 0);
-    ck_assert(s.fps > 5 && s.bitrate_bps > 0 && s.media_bytes > 0);
+    ck_assert_uint_gt(s.media_bytes, 0);
     ck_assert(s.stage[WV_CLIENT_STAGE_DECODE].count == s.frames_decoded);
     ck_assert(s.stage[WV_CLIENT_STAGE_GLASS].count > 0);
     /* The picture is 2 ms old when it is sent. */
     ck_assert_uint_ge(s.stage[WV_CLIENT_STAGE_GLASS].p50_us, 2000);
-    ck_assert_uint_ge(t.host.n_reports, 1);
 }
 END_TEST
 
@@ -437,9 +454,7 @@ START_TEST(a_short_silence_keeps_the_session)
     ck_assert_uint_eq(t.reason, WV_CLIENT_REASON_SILENT);
     t.host.mute = false;
     run_until(connected);
-    unsigned pictures = t.pictures;
-    run_for(300 * WV_NS_PER_MS);
-    ck_assert_uint_gt(t.pictures, pictures);
+    run_for_pictures(1);
 }
 END_TEST
 
@@ -454,9 +469,7 @@ START_TEST(a_host_that_died_is_found_again)
     fake_host_init(&t.host, t.loop, port, 320, 180);
     fake_host_stream(&t.host, true);
     run_until(reconnected);
-    unsigned pictures = t.pictures;
-    run_for(300 * WV_NS_PER_MS);
-    ck_assert_uint_gt(t.pictures, pictures);
+    run_for_pictures(1);
 }
 END_TEST
 
@@ -504,9 +517,7 @@ START_TEST(what_cannot_be_decoded_asks_for_a_keyframe)
     run_until(ten_pictures);
     fake_host_send_garbage_frame(&t.host);
     run_until(asked_for_keyframe);
-    unsigned pictures = t.pictures;
-    run_for(300 * WV_NS_PER_MS);
-    ck_assert_uint_gt(t.pictures, pictures + 3);
+    run_for_pictures(4);
 }
 END_TEST
 
@@ -577,9 +588,8 @@ START_TEST(forged_datagrams_change_nothing)
         datagram[0] = kinds[i % 6];
         sendto(t.host.fd, datagram, i * 3, MSG_DONTWAIT, (struct sockaddr *)&a, sizeof a);
     }
-    unsigned pictures = t.pictures;
     run_for(400 * WV_NS_PER_MS);
-    ck_assert_uint_gt(t.pictures, pictures);
+    run_for_pictures(1);
     ck_assert(connected());
     ck_assert_uint_eq(stats().connects, 1);
 }
