@@ -207,8 +207,9 @@ class Wavry:
         key = run(f"{ground.bin}/wavry-client", "--identity", identity, "--print-key",
                   env={**os.environ, "XDG_CONFIG_HOME": ground.path("config")}).stdout.strip()
         self.ctl("authorize", key, "--name", "wan")
-        ground.start("client", "client", f"{ground.bin}/wavry-client", "--fullscreen", "--identity", identity,
-                     "--stats-json", ground.path("client.json"), HOST, DISPLAY=display, SDL_VIDEODRIVER="x11")
+        host_key = json.loads(self.ctl("status", "--json").stdout)["host_key"]
+        ground.start("client", "client", f"{ground.bin}/wavry-client", "--fullscreen", "--identity", identity, "--host-key",
+                     host_key, "--stats-json", ground.path("client.json"), HOST, DISPLAY=display, SDL_VIDEODRIVER="x11")
 
     def ended(self):
         """What the host counted, for whoever looks into a missed figure."""
