@@ -359,9 +359,10 @@ static void send_frame(struct fake_host *h, const uint8_t *data, size_t len, boo
     uint8_t *sealed = malloc(len + RIFT_MEDIA_OVERHEAD_MAX);
     require(sealed && rift_media_seal(&h->sealer, &about, data, len, sealed, len + RIFT_MEDIA_OVERHEAD_MAX,
                                       &sealed_len) == 0);
-    if (h->forge_frames) {
+    unsigned *forge = keyframe && h->forge_keyframes ? &h->forge_keyframes : &h->forge_frames;
+    if (*forge) {
         sealed[sealed_len - 1] ^= 1;
-        h->forge_frames--;
+        --*forge;
     }
     rift_session_send_frame(h->session, &meta, sealed, sealed_len, now);
     free(sealed);

@@ -38,7 +38,8 @@ struct fake_host {
     bool keep_key;         /* the client gets no media key until fake_host_grant_key() */
     bool standing_follows; /* Standing is sent only by fake_host_send_standing() */
     unsigned takes, releases;
-    unsigned forge_frames; /* so many of the next frames do not open */
+    unsigned forge_frames;    /* so many of the next frames do not open */
+    unsigned forge_keyframes; /* so many of the next keyframes do not */
 
     /* Pairing: the code, NULL: it does not answer. */
     const char *code;

@@ -271,6 +271,27 @@ START_TEST(a_forged_frame_is_never_decoded)
 }
 END_TEST
 
+static bool keyframes_were_forged(void)
+{
+    return t.host.forge_keyframes == 0;
+}
+
+/* The session's request ends when a keyframe has come, and whether that one opens is not its business. */
+START_TEST(a_forged_keyframe_is_asked_for_again)
+{
+    fake_host_stream(&t.host, true);
+    start(true);
+    run_until(ten_pictures);
+    t.host.forge_keyframes = 3;
+    t.host.forge_frames = 1;
+    run_until(keyframes_were_forged);
+    t.pictures = 0;
+    run_until(ten_pictures);
+    ck_assert_uint_eq(stats().frames_forged, 4);
+    ck_assert_uint_ge(t.host.keyframe_requests, 4);
+}
+END_TEST
+
 /* ---- the cursor's shape ---- */
 
 static bool one_image(void)
@@ -601,6 +622,7 @@ int main(void)
     tcase_add_test(c, a_key_that_never_comes_is_not_waited_for);
     tcase_add_test(c, a_new_key_loses_no_frame);
     tcase_add_test(c, a_forged_frame_is_never_decoded);
+    tcase_add_test(c, a_forged_keyframe_is_asked_for_again);
     tcase_add_test(c, the_cursor_has_a_shape);
     tcase_add_test(c, a_shape_waits_for_its_key);
     tcase_add_test(c, a_shape_that_transport_could_have_made_is_not_shown);
