@@ -250,7 +250,7 @@ END_TEST
 
 static bool forged_was_seen(void)
 {
-    return stats().frames_forged >= 3 && t.host.keyframe_requests >= 1;
+    return t.host.forge_frames == 0 && stats().frames_forged >= 2 && t.host.keyframe_requests >= 2;
 }
 
 START_TEST(a_forged_frame_is_never_decoded)
@@ -265,9 +265,10 @@ START_TEST(a_forged_frame_is_never_decoded)
     run_until(ten_pictures);
     struct wv_client_stats s = stats();
     ck_assert_uint_gt(t.units, units);
-    ck_assert_uint_eq(s.frames_forged, 3);
+    /* The third builds on the second, a keyframe, and need not have been handed out. */
+    ck_assert(s.frames_forged == 2 || s.frames_forged == 3);
     ck_assert_uint_eq(s.decode_errors, 0); /* what built on it was left out */
-    ck_assert_uint_le(t.units + 3, s.frames_received);
+    ck_assert_uint_le(t.units + s.frames_forged, s.frames_received);
 }
 END_TEST
 
