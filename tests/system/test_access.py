@@ -56,13 +56,14 @@ class Access(SystemTest):
                 self.assertNotEqual(status, 0, said)  # burnt
             if tried == 6:
                 self.kill("identity")  # the count is on disk
-        self.assertEqual(json.loads(self.ctl("peers", "--json").stdout)["peers"], [])
+        peers = wait_for(lambda: self.ctl("peers", "--json").stdout, 10, "the list of peers")
+        self.assertEqual(json.loads(peers)["peers"], [])
         closed = self.ctl("pair")
         self.assertNotEqual(closed.returncode, 0)
         self.assertIn("--reopen", closed.stderr)
         self.kill("identity")
         self.assertNotEqual(self.ctl("pair").returncode, 0)
-        self.assertEqual(self.ctl("pair", "--reopen").returncode, 0)
+        wait_for(lambda: self.ctl("pair", "--reopen").returncode == 0, 10, "identity opens pairing again")
         self.pair("friend")
         self.assertIn("friend", self.ctl("peers").stdout)
 

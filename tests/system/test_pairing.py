@@ -24,7 +24,8 @@ class Pairing(SystemTest):
             return ""
 
     def peers(self):
-        return self.ctl("peers").stdout
+        """The list, when somebody is there to tell it: identity may just be starting again."""
+        return wait_for(lambda: (r := self.ctl("peers")).returncode == 0 and (r.stdout or " "), 10, "the list of peers")
 
     def key_of(self, name):
         return self.client(name, "--print-key")[1].strip()
@@ -113,7 +114,8 @@ class Pairing(SystemTest):
             else:
                 self.assertEqual(self.known(name), "")
             self.ctl("pair", "--cancel")
-            self.ctl("pair", "--reopen")  # runs that were cut count as failed
+            # Runs that were cut count as failed.
+            wait_for(lambda: self.ctl("pair", "--reopen").returncode == 0, 10, "identity opens pairing again")
         self.pair("afterwards")
         return paired
 
