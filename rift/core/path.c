@@ -55,6 +55,19 @@ static void begin_challenge(struct rift_path *p, struct rift_path_challenge *c, 
     c->tries = 0;
 }
 
+void rift_path_restore(struct rift_path *p, const uint8_t *address, const uint8_t *old, uint64_t now)
+{
+    p->known = address != NULL;
+    if (address)
+        copy(p->current, address);
+    if (!address || !old)
+        return;
+    copy(p->other, old);
+    p->state = RIFT_PATH_MOVED;
+    p->until = now + HOLD_NS;
+    begin_challenge(p, &p->to_old, 0, now);
+}
+
 static void begin(struct rift_path *p, const struct rift_path_arrival *a, uint64_t now)
 {
     p->state = RIFT_PATH_TRYING;

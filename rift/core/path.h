@@ -68,6 +68,9 @@ enum { RIFT_PATH_CHANGED = 1 };
 void rift_path_init(struct rift_path *p, const uint8_t address[RIFT_ADDRESS_BYTES],
                     const uint8_t secret[RIFT_KEY_BYTES], uint64_t now);
 void rift_path_wipe(struct rift_path *p);
+/* After rift_path_init(): goes on at ADDRESS (NULL: not known). OLD (NULL: none) was the path until a moment
+ * before; it is asked anew whether it should be again. */
+void rift_path_restore(struct rift_path *p, const uint8_t *address, const uint8_t *old, uint64_t now);
 
 /* The following return 0, or RIFT_PATH_CHANGED when the flow moved. */
 int rift_path_on_datagram(struct rift_path *p, const struct rift_path_arrival *a, uint64_t now);

@@ -15,6 +15,11 @@
 #define RIFT_STATE_BLOCK_MAX      (1u << 24)
 #define RIFT_STATE_COUNTER_MAX    (UINT64_MAX - 1) /* no reservation goes further */
 
+/* Flags of the path: its address is known; it moved a moment ago, and the old address, which may have it
+ * back, follows. */
+#define RIFT_STATE_KNOWN 1u
+#define RIFT_STATE_MOVED 2u
+
 /* Flags of a control chunk. */
 #define RIFT_STATE_LAST  1u
 #define RIFT_STATE_ACKED 2u /* without its data */

@@ -58,8 +58,11 @@ static void write_packet(const struct rift_packet *p, uint64_t reserved_until, s
 
 static void write_measured(const struct rift_session *s, struct wv_writer *w)
 {
-    wv_write_u8(w, s->path.known);
+    bool moved = s->path.state == RIFT_PATH_MOVED;
+    wv_write_u8(w, (uint8_t)((s->path.known ? RIFT_STATE_KNOWN : 0) | (moved ? RIFT_STATE_MOVED : 0)));
     wv_write_span(w, s->path.current, RIFT_ADDRESS_BYTES);
+    if (moved)
+        wv_write_span(w, s->path.other, RIFT_ADDRESS_BYTES);
     wv_write_u64(w, s->timing.srtt_ns);
     wv_write_u64(w, s->timing.rttvar_ns);
     wv_write_u64(w, rift_timing_rtt_min(&s->timing));

@@ -70,15 +70,16 @@ static int read_packet(struct wv_reader *r, struct rift_packet *p, const uint32_
 
 static int read_measured(struct wv_reader *r, struct rift_session *s, uint64_t now)
 {
-    uint8_t known = wv_read_u8(r);
+    uint8_t flags = wv_read_u8(r);
     const uint8_t *address = wv_read_span(r, RIFT_ADDRESS_BYTES);
+    const uint8_t *old = flags & RIFT_STATE_MOVED ? wv_read_span(r, RIFT_ADDRESS_BYTES) : NULL;
     uint64_t srtt = wv_read_u64(r), var = wv_read_u64(r), least = wv_read_u64(r);
     int64_t offset = (int64_t)wv_read_u64(r);
     uint32_t ping_id = wv_read_u32(r), probe_id = wv_read_u32(r);
-    if (r->failed || known > 1 || srtt > RTT_MAX_NS || var > RTT_MAX_NS || least > RTT_MAX_NS)
+    if (r->failed || flags > (RIFT_STATE_KNOWN | RIFT_STATE_MOVED) || flags == RIFT_STATE_MOVED ||
+        srtt > RTT_MAX_NS || var > RTT_MAX_NS || least > RTT_MAX_NS)
         return -EBADMSG;
-    s->path.known = known;
-    memcpy(s->path.current, address, RIFT_ADDRESS_BYTES);
+    rift_path_restore(&s->path, flags & RIFT_STATE_KNOWN ? address : NULL, old, now);
     rift_timing_restore(&s->timing, srtt, var, least, offset, now);
     s->timing.next_id = ping_id + NUMBERS_SKIPPED;
     s->mtu.next_id = (probe_id & ~1u) + NUMBERS_SKIPPED; /* even, as mtu.c wants it */
