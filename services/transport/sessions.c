@@ -151,6 +151,7 @@ static void serve(struct wv_transport *t, struct session *s, const char *address
 {
     session_enter(t);
     keep_begin(t, s);
+    identity_sessions_changed(t);
     wv_metric_add(t->metrics, WV_T_SESSIONS_STARTED, 1);
     wv_notice("session started",
               "session=%u name=\"%s\" address=%s device=\"%s\" software=\"%s\" view_only=%s", s->number,

@@ -3,6 +3,7 @@
 #include "lib/ipc/au_ring_layout.h"
 #include "proto/bus_media.pb-c.h"
 #include "services/identity/internal.h"
+#include "services/identity/live_page.h"
 #include "tests/unit/transport_kit.h"
 
 #include <check.h>
@@ -544,6 +545,22 @@ START_TEST(a_session_outlives_the_identity_stage)
 }
 END_TEST
 
+/* Also one that began long after this transport last had anything to tell: identity hears of it by itself. */
+START_TEST(a_session_that_identity_forgot_is_told_so)
+{
+    static const uint8_t zero[WV_LIVE_PAGE_BYTES];
+    static struct kit_client c;
+    kit_run(&kit, 700);
+    connect_client(&c, 1, false);
+    kit_run(&kit, 50);
+    kit_identity_kill(&kit);
+    ck_assert_int_eq(pwrite(kit.identity_page_fd, zero, sizeof zero, 0), sizeof zero);
+    kit_identity_start(&kit);
+    kit_until(&kit, client_is_closed, &c);
+    ck_assert_int_eq(c.reason, RIFT_CLOSE_SHUTDOWN);
+}
+END_TEST
+
 /* ---- bad input and bad paths ---- */
 
 static uint32_t next_random(void)
@@ -952,6 +969,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_revoked_key_is_out_at_once);
     tcase_add_test(c, a_key_taken_out_of_the_file_is_out_at_once);
     tcase_add_test(c, a_session_outlives_the_identity_stage);
+    tcase_add_test(c, a_session_that_identity_forgot_is_told_so);
     tcase_add_test(c, garbage_is_counted_and_harmless);
     tcase_add_test(c, clients_that_vanish_half_way_keep_nobody_out);
     tcase_add_test(c, a_session_follows_its_client);
