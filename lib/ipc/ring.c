@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 
 #define NO_SLOT          WV_RING_SLOTS
 #define ACQUIRE_TRIES    8
@@ -81,20 +82,45 @@ static int map_frames(int fd, bool writable, void **ret_memory, size_t *ret_tota
     return 0;
 }
 
-/* Where the earlier producer stopped. `latest` counts only when its slot says the same: nobody writes to the
- * newest slot, so after an honest producer's death they agree. */
-static void take_over(struct wv_ring_producer *p)
+/* What an honest producer leaves, at whatever point it dies: `latest` names a slot whose state says the same
+ * (nobody writes to the newest one), and no slot is more than one picture ahead of it; or nothing was ever
+ * published. RET_SEQUENCE is the highest number used up, RET_NEWEST the slot of the newest picture. */
+static bool in_order(const struct ring_control *control, uint64_t *ret_sequence, unsigned *ret_newest)
 {
-    uint64_t latest = atomic_load(&p->control->latest);
-    uint64_t sequence = latest >> 8;
+    uint64_t latest = atomic_load(&control->latest);
+    uint64_t sequence = latest >> 8, highest = sequence;
     unsigned slot = (unsigned)(latest & 0xff);
-    p->newest = NO_SLOT;
+    if (latest != 0 && (sequence == 0 || sequence >= RING_MAX_SEQUENCE || slot >= WV_RING_SLOTS ||
+                        atomic_load(&control->slots[slot].slot.state) != sequence))
+        return false;
+    for (unsigned i = 0; i < WV_RING_SLOTS; i++) {
+        uint64_t state = atomic_load(&control->slots[i].slot.state);
+        if (state > sequence + 1)
+            return false;
+        highest = WV_MAX(highest, state);
+    }
+    *ret_sequence = highest;
+    *ret_newest = latest == 0 ? NO_SLOT : slot;
+    return true;
+}
+
+/* Goes on where the earlier producer stopped. A page that is in disorder tells nothing of that, and a number
+ * that the consumer has looked into already would be passed over: it starts again at one that can't be
+ * guessed, where nobody was before. Returns 0 or a negative errno. */
+static int take_over(struct wv_ring_producer *p)
+{
     p->writing = NO_SLOT;
-    if (sequence == 0 || sequence >= RING_MAX_SEQUENCE || slot >= WV_RING_SLOTS)
-        return;
-    p->sequence = sequence;
-    if (atomic_load(&p->control->slots[slot].slot.state) == sequence)
-        p->newest = slot;
+    if (in_order(p->control, &p->sequence, &p->newest))
+        return 0;
+    uint64_t start;
+    if (getrandom(&start, sizeof(start), 0) != sizeof(start))
+        return -EIO;
+    p->sequence = RING_HEALED_SEQUENCE + start % RING_HEALED_SEQUENCE;
+    p->newest = NO_SLOT;
+    atomic_store(&p->control->latest, 0);
+    for (unsigned i = 0; i < WV_RING_SLOTS; i++)
+        atomic_store(&p->control->slots[i].slot.state, 0);
+    return 0;
 }
 
 int wv_ring_producer_new(struct wv_ring_producer **ret, int frames_fd, int reader_fd)
@@ -117,7 +143,11 @@ int wv_ring_producer_new(struct wv_ring_producer **ret, int frames_fd, int reade
     p->control = memory;
     p->reader = reader;
     p->slot_bytes = ring_slot_bytes_of(p->total);
-    take_over(p);
+    r = take_over(p);
+    if (r < 0) {
+        wv_ring_producer_free(p);
+        return r;
+    }
     atomic_store(&p->control->magic,
                  RING_MAGIC); /* size and seals make it our ring; heal what a predecessor broke */
     *ret = p;

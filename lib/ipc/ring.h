@@ -21,7 +21,7 @@ struct wv_rect {
 };
 
 struct wv_frame_header {
-    uint64_t sequence;      /* set by publish: +1 each, over restarts of the producer too */
+    uint64_t sequence;      /* set by publish: +1 each; over a restart of the producer it may skip one */
     uint64_t capture_ns;    /* monotonic: the picture was taken (read from the display) */
     uint64_t damage_ns;     /* monotonic: the first change that this picture shows was noticed; 0 unknown */
     uint64_t publish_ns;    /* set by publish */
@@ -47,7 +47,8 @@ int wv_ring_create(uint32_t max_width, uint32_t max_height, int *ret_frames, int
 int wv_memfd_reopen_read_only(int fd);
 
 /* Maps the ring: FRAMES_FD writable, READER_FD read only. Descriptors stay the caller's. Continues after the
- * sequence that an earlier producer left. Returns 0, -EBADMSG (not a ring of this version), negative errno.
+ * sequence that an earlier producer left; where that one left disorder, at a high random one, so that the
+ * first picture is new to every consumer. Returns 0, -EBADMSG (not a ring of this version), negative errno.
  */
 int wv_ring_producer_new(struct wv_ring_producer **ret, int frames_fd, int reader_fd);
 struct wv_ring_producer *wv_ring_producer_free(struct wv_ring_producer *p);

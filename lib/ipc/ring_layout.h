@@ -21,6 +21,8 @@
 #define RING_READER_BYTES  4096u
 #define RING_SLOT_ALIGN    4096u
 #define RING_MAX_SEQUENCE  (UINT64_C(1) << 55)
+/* A healed ring starts at a random sequence from here to twice here. */
+#define RING_HEALED_SEQUENCE (UINT64_C(1) << 53)
 
 struct ring_slot {
     _Atomic uint64_t state; /* sequence of the picture in the slot; 0: none, or being written */
