@@ -87,6 +87,43 @@ static uint64_t distance(uint64_t write, uint64_t read)
     return write - read;
 }
 
+/* Checks the entry of DATA at POSITION, of which USED bytes at most are there. Returns its total bytes, 0
+ * when it is bad. */
+static uint64_t check_entry(const uint8_t *data, uint64_t position, uint64_t used, struct au_entry *ret)
+{
+    uint64_t offset = position % AU_DATA_BYTES;
+    memcpy(ret, data + offset, sizeof(*ret));
+    compiler_fence(); /* the copy is what is checked and used, never the shared bytes again */
+    if (ret->position != position || ret->total < AU_ALIGN || ret->total % AU_ALIGN != 0 ||
+        ret->total > used || ret->total > AU_DATA_BYTES - offset)
+        return 0;
+    if (ret->kind == AU_FILLER)
+        return ret->total == AU_DATA_BYTES - offset ? ret->total : 0;
+    if (ret->kind != AU_ENTRY || ret->header.size > WV_AU_MAX_BYTES || ret->header.keyframe > 1 ||
+        AU_ENTRY_BYTES + (uint64_t)ret->header.size > ret->total)
+        return 0;
+    return ret->total;
+}
+
+/* Where the next entry goes: behind the last one that holds, counted from where the consumer stands. After an
+ * honest producer that is just what `write` says. One that says anything else is not believed: a first entry
+ * that ended by chance where the consumer stands would be passed over without a word. A consumer's position
+ * that can't be right harms only that consumer. */
+static uint64_t end_of_whole_entries(const struct wv_au_producer *p)
+{
+    uint64_t write = atomic_load(&p->control->write);
+    uint64_t read = atomic_load_explicit(&p->reader->read, memory_order_acquire);
+    if (read % AU_ALIGN != 0 || read > AU_MAX_POSITION)
+        return write % AU_ALIGN == 0 && write <= AU_MAX_POSITION ? write : 0;
+    uint64_t used = distance(write, read), total;
+    if (used > AU_DATA_BYTES)
+        return read;
+    struct au_entry entry;
+    for (; used > 0 && (total = check_entry(p->data, read, used, &entry)) > 0; used -= total)
+        read += total;
+    return read;
+}
+
 int wv_au_producer_new(struct wv_au_producer **ret, int entries_fd, int reader_fd)
 {
     struct wv_au_producer *p = calloc(1, sizeof(*p));
@@ -101,10 +138,7 @@ int wv_au_producer_new(struct wv_au_producer **ret, int entries_fd, int reader_f
     p->control = entries;
     p->reader = reader;
     p->data = (uint8_t *)entries + AU_CONTROL_BYTES;
-    p->write = atomic_load(&p->control->write);
-    if (p->write % AU_ALIGN != 0 || p->write > AU_MAX_POSITION)
-        p->write =
-            0; /* a predecessor left rubbish; the consumer finds its own position impossible and resyncs */
+    p->write = end_of_whole_entries(p);
     p->next_frame = atomic_load(&p->control->next_frame);
     if (p->next_frame == 0)
         p->next_frame = 1;
@@ -245,24 +279,6 @@ static void move_to(struct wv_au_consumer *c, uint64_t position)
     atomic_store_explicit(&c->reader->read, position, memory_order_release);
 }
 
-/* Checks the entry at c->read, of which USED bytes at most are there. Returns its total bytes, 0 when it is
- * bad. */
-static uint64_t check_entry(const struct wv_au_consumer *c, uint64_t used, struct au_entry *ret)
-{
-    uint64_t offset = c->read % AU_DATA_BYTES;
-    memcpy(ret, c->data + offset, sizeof(*ret));
-    compiler_fence(); /* the copy is what is checked and used, never the shared bytes again */
-    if (ret->position != c->read || ret->total < AU_ALIGN || ret->total % AU_ALIGN != 0 ||
-        ret->total > used || ret->total > AU_DATA_BYTES - offset)
-        return 0;
-    if (ret->kind == AU_FILLER)
-        return ret->total == AU_DATA_BYTES - offset ? ret->total : 0;
-    if (ret->kind != AU_ENTRY || ret->header.size > WV_AU_MAX_BYTES || ret->header.keyframe > 1 ||
-        AU_ENTRY_BYTES + (uint64_t)ret->header.size > ret->total)
-        return 0;
-    return ret->total;
-}
-
 int wv_au_pop(struct wv_au_consumer *c, struct wv_au_header *ret_header, const uint8_t **ret_data)
 {
     if (c->held == 0) {
@@ -272,7 +288,7 @@ int wv_au_pop(struct wv_au_consumer *c, struct wv_au_header *ret_header, const u
             uint64_t used = distance(write, c->read);
             if (used == 0)
                 return WV_AU_EMPTY;
-            uint64_t total = used <= AU_DATA_BYTES ? check_entry(c, used, &entry) : 0;
+            uint64_t total = used <= AU_DATA_BYTES ? check_entry(c->data, c->read, used, &entry) : 0;
             if (total == 0 || (i == 1 && entry.kind == AU_FILLER)) {
                 move_to(c, write);
                 return WV_AU_BAD;

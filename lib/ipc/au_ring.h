@@ -31,8 +31,9 @@ enum { WV_AU_EMPTY = 1, WV_AU_FULL = 1, WV_AU_BAD = 2 };
 
 int wv_au_ring_create(int *ret_entries, int *ret_reader);
 
-/* Takes over after an earlier producer: its whole entries stay, the epoch is one more. Returns 0, -EBADMSG,
- * errno.*/
+/* Takes over after an earlier producer: its whole entries stay, what is broken behind them is dropped, and
+ * the first entry of this one is the consumer's next. The epoch is one more. Returns 0, -EBADMSG, negative
+ * errno. */
 int wv_au_producer_new(struct wv_au_producer **ret, int entries_fd, int reader_fd);
 struct wv_au_producer *wv_au_producer_free(struct wv_au_producer *p);
 uint16_t wv_au_producer_epoch(const struct wv_au_producer *p);

@@ -246,6 +246,58 @@ START_TEST(rubbish_from_the_producer)
 }
 END_TEST
 
+/* A ring that a producer left broken, also so that its successor's first entry would end just where the
+ * consumer stands: what is whole stays, and the successor's first entry is neither lost nor refused. */
+START_TEST(a_healed_ring_loses_no_new_entry)
+{
+    uint8_t *memory = mmap(NULL, AU_TOTAL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, entries, 0);
+    struct au_control *control = (struct au_control *)memory;
+    uint32_t whole = 0;
+    for (uint8_t i = 1; i <= 4; i++) {
+        push(10, i, NULL);
+        expect(10, i, i);
+    }
+    uint64_t stands = control->write; /* the consumer, too */
+    switch (_i) {
+    case 0:
+        control->write = stands - 256; /* what an entry of 10 bytes takes */
+        break;
+    case 1:
+        control->write = stands + 256;
+        break;
+    case 2:
+        control->write = stands + AU_DATA_BYTES + 256;
+        break;
+    case 3:
+        control->write = 13;
+        break;
+    case 4:
+        control->write = UINT64_MAX - 127;
+        break;
+    case 5:
+        control->write = 0;
+        break;
+    case 6: /* the second of two entries is broken */
+        push(10, 5, NULL);
+        push(10, 6, NULL);
+        memset(memory + AU_CONTROL_BYTES + stands + 256, 0xee, AU_ENTRY_BYTES);
+        whole = 1;
+        break;
+    }
+    wv_au_producer_free(producer);
+    ck_assert_int_eq(wv_au_producer_new(&producer, entries, reader_ro), 0);
+    for (uint8_t i = 0; i < 3; i++) {
+        struct wv_au_header pushed;
+        ck_assert_int_eq(push(10, (uint8_t)(10 + i), &pushed), 0);
+        if (i == 0 && whole)
+            expect(10, 5, 5);
+        expect(10, (uint8_t)(10 + i), pushed.frame_id);
+    }
+    expect_empty();
+    munmap(memory, AU_TOTAL_BYTES);
+}
+END_TEST
+
 START_TEST(rubbish_from_the_reader)
 {
     static const uint64_t positions[] = {1, 64, 128, AU_DATA_BYTES, UINT64_MAX, UINT64_MAX - 127};
@@ -344,6 +396,7 @@ int main(void)
     tcase_add_test(t, keyframe_refers_to_itself);
     tcase_add_test(t, successors_go_on);
     tcase_add_loop_test(t, rubbish_from_the_producer, 0, 13);
+    tcase_add_loop_test(t, a_healed_ring_loses_no_new_entry, 0, 7);
     tcase_add_test(t, rubbish_from_the_reader);
     tcase_add_test(t, killed_producers_leave_whole_entries);
     tcase_add_test(t, other_descriptors_are_refused);
