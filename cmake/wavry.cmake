@@ -33,10 +33,35 @@ set(WAVRY_LSAN "LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/lsan.supp:pr
 
 # wv_timeout(VAR SECONDS): what a test may take; the sanitizers make it several times slower.
 function(wv_timeout var seconds)
-  if(WAVRY_SANITIZE)
+  if(WAVRY_SANITIZE OR WAVRY_MSAN)
     math(EXPR seconds "4 * ${seconds}")
   endif()
   set(${var} ${seconds} PARENT_SCOPE)
+endfunction()
+
+# wv_msan(PROGRAM TEST DEPS target...): the test belongs to the target and label msan when all that it runs is
+# built with MemorySanitizer: rift's own libraries are. Of the foreign functions msan_foreign.c says what they do.
+# Unit tests can't be: Check writes to files what MemorySanitizer never saw it set.
+if(WAVRY_MSAN)
+  add_custom_target(msan)
+  set(source ${CMAKE_SOURCE_DIR}/tests/fuzz/msan_foreign.c)
+  add_library(msan-foreign OBJECT EXCLUDE_FROM_ALL ${source})
+  target_link_libraries(msan-foreign INTERFACE sodium isal)
+  file(STRINGS ${source} lines REGEX "^WRAP(_VOID)?\\(")
+  foreach(line ${lines})
+    string(REGEX REPLACE "^WRAP(_VOID\\(|\\([a-z *]+, )([a-z0-9_]+).*" "\\2" name "${line}")
+    target_link_options(msan-foreign INTERFACE -Wl,--wrap=${name})
+  endforeach()
+endif()
+function(wv_msan program test)
+  set(foreign ${ARGN})
+  list(FILTER foreign EXCLUDE REGEX "^(rift-.*|wv-base|m)$")
+  if(WAVRY_MSAN AND NOT foreign)
+    target_link_libraries(${program} PRIVATE msan-foreign)
+    target_sources(${program} PRIVATE $<TARGET_OBJECTS:msan-foreign>)
+    add_dependencies(msan ${program})
+    set_property(TEST ${test} APPEND PROPERTY LABELS msan)
+  endif()
 endfunction()
 
 # wv_test(NAME DEPS target ... [SOURCES extra.c ...] [TIMEOUT seconds]): tests/unit/NAME.c with Check.
@@ -69,4 +94,5 @@ function(wv_fuzz name)
   add_test(NAME fuzz/${name} COMMAND ${name} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
   wv_timeout(timeout 120)
   set_tests_properties(fuzz/${name} PROPERTIES TIMEOUT ${timeout} LABELS fuzz)
+  wv_msan(${name} fuzz/${name} ${A_DEPS})
 endfunction()

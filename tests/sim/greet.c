@@ -1,6 +1,7 @@
 /* The handshake, over the same links as everything after it. The Noise keys are the system's random ones; no
  * time and no size depends on them, so that a seed still tells all that happens. */
 #include "lib/base/util.h"
+#include "tests/known.h"
 #include "tests/sim/world.h"
 #include "tests/unit/handshake_host.h"
 
@@ -14,14 +15,16 @@ static void client_sends(struct sim_world *w, struct rift_initiator *client)
 {
     struct sim_packet p = {.intact = true};
     memcpy(p.address, w->client_address, SIM_ADDRESS);
-    while (rift_initiator_send(client, p.data, sizeof p.data, w->now + w->client_clock, &p.len) == 0)
+    while (rift_initiator_send(client, known_forget(p.data, sizeof p.data), sizeof p.data,
+                               w->now + w->client_clock, &p.len) == 0)
         sim_link_send(&w->to_host, &p, w->now);
 }
 
 static void host_sends(struct sim_world *w, struct host *host)
 {
     struct sim_packet p = {.intact = true};
-    while (host_send(host, p.data, w->now + w->host_clock, p.address, &p.len) == 0)
+    while (host_send(host, known_forget(p.data, sizeof p.data), w->now + w->host_clock, p.address, &p.len) ==
+           0)
         sim_link_send(&w->to_client, &p, w->now);
 }
 

@@ -1,5 +1,7 @@
 #include "tests/sim/link.h"
 
+#include "tests/known.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,6 +110,7 @@ void sim_link_send(struct sim_link *l, const struct sim_packet *packet, uint64_t
     const struct sim_link_config *c = &l->config;
     uint64_t leaves = now;
     size_t len = packet->len;
+    known_check(packet->data, len);
     l->sent++;
     if (c->mtu_bytes && len > c->mtu_bytes) {
         l->lost++;
