@@ -17,6 +17,8 @@
 
 #define PRESSES_MAX    100000
 #define PRESS_LIMIT_NS (1 * WV_NS_PER_S) /* a press that isn't seen by then is lost */
+#define STILL_NS       (60 * WV_NS_PER_MS)
+#define LOOK_NS        (10 * WV_NS_PER_MS)
 #define GAPS_MAX       20000
 #define GAP_NS         (40 * WV_NS_PER_MS) /* more than two frames that are missing */
 #define SETTLE_NS      (50 * WV_NS_PER_MS)
@@ -43,8 +45,9 @@ struct probe {
     enum patch seen, before;
     struct press *presses;
     size_t n_presses;
-    unsigned pause_ms;
+    unsigned pause_ms, again_ms; /* again_ms 0: a press is waited for as long as PRESS_LIMIT_NS */
     uint64_t first_picture_ns, last_picture_ns, longest_freeze_ns;
+    uint64_t flows_since_ns; /* pictures have come one after the other since then */
     struct gap *gaps;
     size_t n_gaps;
     const char *json, *snapshot;
@@ -93,11 +96,23 @@ static void finish_press(struct probe *p, uint64_t now, bool seen)
     schedule(p, now);
 }
 
+/* While the picture stands still, and for a while after, nothing can be said about the press that is waited
+ * for, and the next one could not be told from it. */
+static bool is_over(const struct probe *p, uint64_t now)
+{
+    uint64_t flows_since = WV_MAX(p->key_down_ns, p->flows_since_ns);
+    return now - p->key_down_ns >= PRESS_LIMIT_NS || (p->again_ms && now - p->last_picture_ns < STILL_NS &&
+                                                      now - flows_since >= p->again_ms * WV_NS_PER_MS);
+}
+
 static int on_timer(void *userdata, uint64_t now)
 {
     struct probe *p = userdata;
     if (p->waiting) {
-        finish_press(p, now, false);
+        if (is_over(p, now))
+            finish_press(p, now, false);
+        else
+            wv_loop_timer_at(p->timer, now + LOOK_NS);
         return 0;
     }
     if (!p->connected || p->seen == PATCH_NONE || p->n_presses == PRESSES_MAX) {
@@ -108,7 +123,7 @@ static int on_timer(void *userdata, uint64_t now)
     p->waiting = true;
     p->key_down_ns = wv_now_ns();
     key(p, true);
-    wv_loop_timer_at(p->timer, p->key_down_ns + PRESS_LIMIT_NS);
+    wv_loop_timer_at(p->timer, p->key_down_ns + (p->again_ms ? LOOK_NS : PRESS_LIMIT_NS));
     return 0;
 }
 
@@ -129,6 +144,8 @@ static void on_picture(void *userdata, const struct wv_client_picture *picture)
         p->first_picture_ns = now;
     else
         note_gap(p, p->last_picture_ns, now - p->last_picture_ns);
+    if (now - p->last_picture_ns >= STILL_NS)
+        p->flows_since_ns = now;
     p->last_picture_ns = now;
     if (patch != PATCH_NONE)
         p->seen = patch;
@@ -257,7 +274,7 @@ static void usage(FILE *out)
 {
     fprintf(out,
             "usage: wavry-probe HOST [--port N] --identity FILE --host-key KEY [--seconds N]\n"
-            "                   [--pause MS] [--json FILE] [--snapshot FILE.png] [--verbose]\n"
+            "                   [--pause MS] [--again MS] [--json FILE] [--snapshot FILE.png] [--verbose]\n"
             "Presses F24 on the host at random moments and measures when the patch of wavry-demo-target\n"
             "changes in the picture. Exit 0 when pictures came and at least one press was seen.\n");
 }
@@ -341,6 +358,10 @@ static int take_option(int c, struct arguments *a, struct probe *p)
         r = number("pause", optarg, 1000000, &v);
         p->pause_ms = (unsigned)v;
         return r;
+    case 'a':
+        r = number("again", optarg, 1000, &v);
+        p->again_ms = (unsigned)v;
+        return r;
     case 'i':
         a->identity = optarg;
         return 0;
@@ -369,11 +390,17 @@ static int take_option(int c, struct arguments *a, struct probe *p)
 static int read_arguments(int argc, char **argv, struct arguments *a, struct probe *p)
 {
     static const struct option long_options[] = {
-        {"port", required_argument, NULL, 'p'},     {"identity", required_argument, NULL, 'i'},
-        {"host-key", required_argument, NULL, 'k'}, {"seconds", required_argument, NULL, 's'},
-        {"pause", required_argument, NULL, 'w'},    {"json", required_argument, NULL, 'j'},
-        {"snapshot", required_argument, NULL, 'o'}, {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+        {"port", required_argument, NULL, 'p'},
+        {"identity", required_argument, NULL, 'i'},
+        {"host-key", required_argument, NULL, 'k'},
+        {"seconds", required_argument, NULL, 's'},
+        {"pause", required_argument, NULL, 'w'},
+        {"json", required_argument, NULL, 'j'},
+        {"again", required_argument, NULL, 'a'},
+        {"snapshot", required_argument, NULL, 'o'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int c;
     while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {

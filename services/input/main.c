@@ -22,7 +22,8 @@ struct input {
     struct wv_injector *injector;
     int uinput[WV_UINPUT_DEVICES];
     bool own_uinput;                  /* opened here, not granted */
-    struct wv_loop_source *ask_timer; /* until it is known who controls */
+    struct wv_loop_source *ask_timer; /* until it is known who controls, and transport knows that */
+    bool known;
 };
 
 static const struct wv_config_entry config[] = {
@@ -60,11 +61,29 @@ static int on_batch(void *userdata, const ProtobufCMessage *message, uint64_t no
     return 0;
 }
 
+/* What transport sent to the process before, or to this one before it knew who controls, is gone. It would
+ * send that again by itself, but late, and behind newer events. */
+static void ask_for_rest(struct input *i, uint64_t now)
+{
+    Wavry__Bus__InputDone done = WAVRY__BUS__INPUT_DONE__INIT;
+
+    done.session = wv_input_page_session(i->page);
+    done.seq = wv_input_page_injected(i->page);
+    done.again = true;
+    if (wv_bus_send(wv_stage_link(i->stage, "transport"), &done.base) == WV_BUS_UNSENT)
+        wv_loop_timer_at(i->ask_timer, now + ASK_AGAIN_NS);
+}
+
 static int on_ask(void *userdata, uint64_t now)
 {
     struct input *i = userdata;
     Wavry__Bus__ControllerQuestion question = WAVRY__BUS__CONTROLLER_QUESTION__INIT;
 
+    if (i->known) {
+        if (wv_input_page_session(i->page))
+            ask_for_rest(i, now);
+        return 0;
+    }
     (void)wv_bus_send(wv_stage_link(i->stage, "identity"), &question.base);
     wv_loop_timer_at(i->ask_timer, now + ASK_AGAIN_NS);
     return 0;
@@ -75,14 +94,19 @@ static int on_controller(void *userdata, const ProtobufCMessage *message, uint64
 {
     struct input *i = userdata;
     const Wavry__Bus__Controller *m = (const Wavry__Bus__Controller *)message;
+    int r;
 
     if (m->session && m->key.len != RIFT_INNER_KEY_BYTES) {
         wv_warning("identity named a controller without a key", "session=%u bytes=%zu", m->session,
                    m->key.len);
         return 0;
     }
+    r = wv_injector_set_controller(i->injector, m->session, m->session ? m->key.data : NULL, now);
+    i->known = true;
     wv_loop_timer_at(i->ask_timer, 0);
-    return wv_injector_set_controller(i->injector, m->session, m->session ? m->key.data : NULL, now);
+    if (r == 0 && m->session)
+        ask_for_rest(i, now);
+    return r;
 }
 
 /* Whatever session it names: nobody controls now, so nothing stays down. */

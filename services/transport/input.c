@@ -86,5 +86,9 @@ int on_input_done(void *userdata, const ProtobufCMessage *base, uint64_t now)
     struct wv_transport *t = userdata;
     const Wavry__Bus__InputDone *m = (const Wavry__Bus__InputDone *)base;
     wv_relay_done(t->relay, m->session, m->seq, now);
+    if (m->again) {
+        wv_relay_again(t->relay, m->session, now);
+        transport_pump(t, now);
+    }
     return 0;
 }

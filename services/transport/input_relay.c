@@ -167,6 +167,16 @@ void wv_relay_done(struct wv_relay *r, uint32_t session, uint32_t seq, uint64_t 
     }
 }
 
+void wv_relay_again(struct wv_relay *r, uint32_t session, uint64_t now)
+{
+    if (session != r->controller || !session)
+        return;
+    r->stats.resent += r->sent;
+    r->sent = 0;
+    r->retry_at = 0;
+    restart_wait(r, now);
+}
+
 uint64_t wv_relay_timeout(const struct wv_relay *r)
 {
     uint64_t release = r->release ? r->release_at : NEVER, events = NEVER;

@@ -59,6 +59,10 @@ void wv_relay_sent(struct wv_relay *r, size_t n, bool sent, uint64_t now);
  * counted. */
 void wv_relay_done(struct wv_relay *r, uint32_t session, uint32_t seq, uint64_t now);
 
+/* The input stage says that of SESSION nothing is with it that it did not confirm: all that is left is due
+ * now. */
+void wv_relay_again(struct wv_relay *r, uint32_t session, uint64_t now);
+
 /* Time of the next wv_relay_release() or wv_relay_take() that can have something; UINT64_MAX: none. */
 uint64_t wv_relay_timeout(const struct wv_relay *r);
 

@@ -241,7 +241,7 @@ class Wire:
 class Client:
     """wavry-probe on this machine, on the host in the container, by way of a veth pair."""
 
-    def __init__(self, container, folder, pause=20):
+    def __init__(self, container, folder, pause=20, again=1000):
         self.json = f"{folder}/probe.json"
         self.log_path = f"{folder}/probe.log"
         identity = f"{folder}/probe.identity"
@@ -251,8 +251,8 @@ class Client:
         host_key = container.host_key()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([f"{BIN}/wavry-probe", container.address, "--identity", identity, "--host-key", host_key,
-                                             "--seconds", "3600", "--pause", str(pause), "--json", self.json,
-                                             "--verbose"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                                             "--seconds", "3600", "--pause", str(pause), "--again", str(again),
+                                             "--json", self.json, "--verbose"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
@@ -315,12 +315,23 @@ class Keys:
             self.process.wait()
 
 
+def waits(presses):
+    """[(begin, seconds until the press, or after lost ones the next, was seen)]: what a person who presses waits for."""
+    begun = None
+    for begin, latency in presses:
+        begun = begin if begun is None else begun
+        if latency:
+            yield begun, begin + latency / 1e3 - begun
+            begun = None
+    if begun is not None:
+        yield begun, float("inf")
+
+
 def freeze_ms(result, at, until):
     """How long nothing moved between AT and UNTIL (seconds, monotonic): pictures, or presses that were waiting."""
     gaps = [length for begin, length in result["gaps"] if begin < until and begin + length / 1e3 > at]
-    waits = [latency if latency else 1000.0 for begin, latency in result["presses"]
-             if begin < until and begin + (latency or 1000.0) / 1e3 > at]
-    return max(gaps, default=0.0), max(waits, default=0.0)
+    waited = [took * 1e3 for begin, took in waits(result["presses"]) if begin < until and begin + took > at]
+    return max(gaps, default=0.0), max(waited, default=0.0)
 
 
 def now():
