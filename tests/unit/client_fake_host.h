@@ -59,6 +59,7 @@ struct fake_host {
     struct rift_input_event inputs[256];
     enum rift_close_reason client_close; /* how the client said goodbye */
     bool client_closed;
+    bool client_must_have_left; /* its session took no message: that it is closed must be its next event */
     char device[65], software[65];
     bool view_only;
 };
