@@ -14,12 +14,16 @@
 #define LOOK_MS      500u
 #define TRY_AGAIN_MS 3000u
 #define CALL_MS      2000
+/* Who controls is decided just after a session began: one that is younger and does not may yet do so. */
+#define SETTLE_NS WV_NS_PER_S
 
 /* What was said about one session. */
 struct shown {
     uint32_t id; /* 0: free */
     char name[64];
     bool controls, told, present;
+    bool ever_told; /* something of it was shown */
+    uint64_t since_ns;
     uint32_t bubble; /* the notification's, to be replaced by the next one */
 };
 
@@ -64,18 +68,21 @@ static int show(struct notify *n, struct shown *s, const char *summary, bool urg
 static void tell(struct notify *n, struct shown *s)
 {
     char text[160];
+    if (!s->ever_told && !s->controls && wv_now_ns() - s->since_ns < SETTLE_NS)
+        return;
     snprintf(text, sizeof text, "%s %s", s->name[0] ? s->name : "Somebody",
              s->controls ? "is connected and controls this computer"
                          : "is connected and watches this computer");
     s->told = show(n, s, text, s->controls) == 0; /* else again at the next look */
+    s->ever_told |= s->told;
 }
 
 static void tell_gone(struct notify *n, struct shown *s)
 {
     char text[160];
-    snprintf(text, sizeof text, "%s is no longer connected", s->name[0] ? s->name : "Somebody");
-    if (s->told)
-        show(n, s, text, false);
+    snprintf(text, sizeof text, "%s %s", s->name[0] ? s->name : "Somebody",
+             s->ever_told ? "is no longer connected" : "was connected to this computer");
+    show(n, s, text, false);
     *s = (struct shown){0};
 }
 
@@ -95,6 +102,7 @@ static void take(struct notify *n, const struct wv_session_record *record)
     if (s->id != record->id || s->controls != record->controls)
         s->told = false;
     s->id = record->id;
+    s->since_ns = record->since_ns;
     s->controls = record->controls;
     s->present = true;
     snprintf(s->name, sizeof s->name, "%s", record->name);
