@@ -3,11 +3,14 @@
 #include "services/identity/live.h"
 
 #include "lib/base/util.h"
+#include "lib/ipc/session_page.h"
 #include "services/identity/peers.h"
 
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+
+_Static_assert(WV_LIVE_MAX - WV_LIVE_PAIRING_MAX >= 2 * WV_SESSIONS_MAX, "strangers leave room");
 
 /* Another version's table of another shape is none of ours. */
 #define MAGIC (UINT64_C(0x31454c4241545657) ^ sizeof(struct wv_live))

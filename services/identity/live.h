@@ -11,8 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WV_LIVE_MAX 72 /* more than transport has places for */
-/* Transport lets two pair at once; one that has just ended is known for up to 3 s longer here. */
+#define WV_LIVE_MAX 72
+/* Of these places strangers get so many, whatever transport lets in: the others, twice as many as there are
+ * sessions on a host, are for those who are known, also while ended sessions are not yet swept. A guess costs
+ * a try of the code however many guess (pairing.h), so this bounds places and not guesses. Transport's own
+ * bound is lower, for it has fewer places; an honest one's strangers fit here with those that it has just
+ * ended or turned away, which are known here for up to WV_LIVE_ARRIVES_NS longer. */
 #define WV_LIVE_PAIRING_MAX 8
 #define WV_LIVE_NAME_BYTES  64
 #define WV_LIVE_PAIRING_NS  UINT64_C(60000000000)

@@ -177,6 +177,9 @@ START_TEST(the_table_is_bounded)
     ck_assert_int_eq(try_add(WV_LIVE_PAIRING_MAX + 1, 0, false, true, &s), WV_LIVE_FULL);
     ck_assert_int_eq(try_add(2, 0, false, true, &s), 0);
     ck_assert_uint_eq(wv_live_pairing(&live), WV_LIVE_PAIRING_MAX);
+    for (unsigned i = WV_LIVE_PAIRING_MAX + 1; i <= WV_LIVE_MAX; i++)
+        add((uint8_t)i, WV_GRANTS_USUAL, false); /* all other places are for those who are known */
+    ck_assert_uint_eq(wv_live_pairing(&live), WV_LIVE_PAIRING_MAX);
 }
 END_TEST
 

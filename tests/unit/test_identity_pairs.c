@@ -101,6 +101,42 @@ START_TEST(a_stranger_pairs_with_the_code)
 }
 END_TEST
 
+/* Transport may let in as many as it likes, for as long as it likes: the code is worth three guesses. */
+START_TEST(as_many_strangers_as_there_are_share_three_guesses)
+{
+    struct client strangers[WV_LIVE_PAIRING_MAX], known;
+    struct rift_cpace cpace;
+    char code[9];
+    uint8_t host_tag[64];
+    client_new(&known);
+    authorize(&known, "");
+    show_code("ttl=60s ", code);
+    for (size_t i = 0; i < WV_LIVE_PAIRING_MAX; i++) {
+        client_new(&strangers[i]);
+        client_connect(&strangers[i], false);
+        ck_assert(strangers[i].pairing);
+    }
+    client_connect(&known, false);
+    ck_assert(known.authorized);
+    char wrong[9];
+    memcpy(wrong, code, sizeof wrong);
+    wrong[0] = wrong[0] == '0' ? '1' : '0';
+    for (unsigned i = 0; i < 3; i++) {
+        pair_start(&strangers[i], &cpace, wrong);
+        ck_assert(strangers[i].share_came);
+        pair_confirm(&strangers[i], &cpace, host_tag);
+        ck_assert(strangers[i].result_came && !strangers[i].paired);
+        ck_assert_uint_eq(strangers[i].tries_left, 2 - i);
+    }
+    for (size_t i = 3; i < WV_LIVE_PAIRING_MAX; i++) {
+        pair_start(&strangers[i], &cpace, code);
+        ck_assert(!strangers[i].share_came);
+    }
+    ck_assert_int_eq(request("pair-status", ""), 0);
+    ck_assert_ptr_nonnull(strstr(answer, "failed 3\n"));
+}
+END_TEST
+
 START_TEST(the_time_for_pairing_is_a_minute)
 {
     struct client c;
@@ -187,6 +223,7 @@ static Suite *suite(void)
     TCase *c = tcase_create("pairing");
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, a_stranger_pairs_with_the_code);
+    tcase_add_test(c, as_many_strangers_as_there_are_share_three_guesses);
     tcase_add_test(c, the_time_for_pairing_is_a_minute);
     tcase_add_test(c, without_a_disk_nobody_is_paired);
     tcase_add_test(c, a_name_can_not_grant);
