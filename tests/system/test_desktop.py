@@ -4,7 +4,6 @@ host's display, and what that program draws reaches the client's window."""
 import os
 import pathlib
 import subprocess
-import time
 
 from harness import BIN, Screenshot, SystemTest, main, wait_for
 
@@ -28,9 +27,10 @@ class Desktop(SystemTest):
                                                    env={**os.environ, "DISPLAY": host_display}).stdout, 5,
                  "the host's pointer following the client's")
         before = Screenshot(client_display)
-        for command in (["xdotool", "type", "--delay", "30", "Hello, Wavry 42!"], ["xdotool", "key", "Return"]):
+        line = "Hello, Wavry 42! A line as long as this one shows on a grid of pixels"
+        for command in (["xdotool", "type", "--delay", "20", line], ["xdotool", "key", "Return"]):
             subprocess.run(command, env={**os.environ, "DISPLAY": client_display}, check=True)
-        wait_for(lambda: pathlib.Path(typed).read_text() == "Hello, Wavry 42!\n", 5,
+        wait_for(lambda: pathlib.Path(typed).read_text() == line + "\n", 5,
                  lambda: f"the typed line in the terminal; there is {pathlib.Path(typed).read_text()!r}")
         wait_for(lambda: Screenshot(client_display).differs_from(before) > 20, 5, "the typed letters in the client")
         wait_for(lambda: Screenshot(client_display).differs_from(Screenshot(host_display)) < 200, 5,
@@ -43,10 +43,12 @@ class Desktop(SystemTest):
         self.target(host_display)
         self.host(host_display)
         client = self.client_window(client_display)
-        wait_for(lambda: self.sessions(), 10, "a session")
-        time.sleep(0.5)
-        subprocess.run(["xdotool", "keydown", "Shift_L"], env={**os.environ, "DISPLAY": client_display}, check=True)
-        wait_for(lambda: self.held_keys(host_display), 5, "the key held at the host")
+        wait_for(lambda: self.sessions() and self.sessions()[0]["controls"], 10, "a session that controls")
+
+        def hold():  # again and again: the window may not be there yet
+            subprocess.run(["xdotool", "keydown", "Shift_L"], env={**os.environ, "DISPLAY": client_display}, check=True)
+            return self.held_keys(host_display)
+        wait_for(hold, 5, "the key held at the host")
         client.kill()
         wait_for(lambda: not self.held_keys(host_display), 15, "the key released after the client's death")
 
