@@ -1,5 +1,5 @@
-/* When the encoder encodes what (schedule), and what becomes of it (pump): real rings, an encoder that only
- * pretends, and a clock that the test turns. */
+/* What becomes of the pictures that the encoder takes (pump): real rings, an encoder that only pretends, and
+ * a clock that the test turns. */
 #include "lib/base/util.h"
 #include "rift/crypto/identity.h"
 #include "services/encoder/backend.h"
@@ -7,8 +7,8 @@
 #include "services/encoder/pump.h"
 #include "services/encoder/schedule.h"
 #include "services/encoder/shrink.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -17,162 +17,6 @@
 #define FRAME  (WV_NS_PER_S / 60)
 #define WIDTH  64u
 #define HEIGHT 32u
-
-/* ---- schedule ---- */
-
-static enum wv_schedule_step step_at(const struct wv_schedule *s, bool fresh, uint64_t now,
-                                     bool *ret_keyframe)
-{
-    uint64_t next;
-
-    return wv_schedule_next(s, fresh, true, now, ret_keyframe, &next);
-}
-
-/* Encodes the first picture, a keyframe, number 1. */
-static struct wv_schedule started(uint64_t now)
-{
-    struct wv_schedule s;
-    bool keyframe;
-
-    wv_schedule_init(&s, 5, 40 * MS, 60);
-    ck_assert_int_eq(step_at(&s, true, now, &keyframe), WV_STEP_FRESH);
-    ck_assert(keyframe);
-    wv_schedule_encoded(&s, WV_STEP_FRESH, true, 1, 20000, now);
-    return s;
-}
-
-START_TEST(nothing_without_a_picture)
-{
-    struct wv_schedule s;
-    uint64_t next = 0;
-    bool keyframe;
-
-    wv_schedule_init(&s, 5, 40 * MS, 60);
-    ck_assert_int_eq(wv_schedule_next(&s, false, false, 1, &keyframe, &next), WV_STEP_NOTHING);
-    ck_assert_uint_eq(next, WV_SCHEDULE_NEVER);
-}
-END_TEST
-
-START_TEST(a_still_picture_is_refined_then_left_alone)
-{
-    uint64_t now = 1000 * MS, next;
-    struct wv_schedule s = started(now);
-    bool keyframe;
-    unsigned n = 0;
-
-    ck_assert_int_eq(wv_schedule_next(&s, false, true, now, &keyframe, &next), WV_STEP_NOTHING);
-    ck_assert_uint_eq(next, now + 40 * MS);
-    while (next != WV_SCHEDULE_NEVER) {
-        ck_assert_int_eq(step_at(&s, false, next - 1, &keyframe), WV_STEP_NOTHING);
-        now = next;
-        ck_assert_int_eq(step_at(&s, false, now, &keyframe), WV_STEP_REFINE);
-        ck_assert(!keyframe);
-        wv_schedule_encoded(&s, WV_STEP_REFINE, false, 2 + n++, 5000, now);
-        ck_assert_int_eq(wv_schedule_next(&s, false, true, now, &keyframe, &next), WV_STEP_NOTHING);
-        ck_assert(next == WV_SCHEDULE_NEVER || next == now + FRAME);
-    }
-    ck_assert_uint_eq(n, 5);
-    /* A fresh picture goes at once, and is refined again. */
-    ck_assert_int_eq(step_at(&s, true, now + 1, &keyframe), WV_STEP_FRESH);
-    ck_assert(!keyframe);
-    wv_schedule_encoded(&s, WV_STEP_FRESH, false, 9, 900, now + 1);
-    ck_assert_int_eq(step_at(&s, true, now + 41 * MS, &keyframe),
-                     WV_STEP_FRESH); /* before a refinement due */
-    ck_assert_int_eq(step_at(&s, false, now + 41 * MS, &keyframe), WV_STEP_REFINE);
-}
-END_TEST
-
-START_TEST(refinement_ends_when_three_in_a_row_change_nothing)
-{
-    static const size_t sizes[] = {200, 100, 5000, 299, 40, 11};
-    uint64_t now = 1000 * MS;
-    struct wv_schedule s;
-    bool keyframe;
-
-    wv_schedule_init(&s, 100, 40 * MS, 60);
-    wv_schedule_encoded(&s, WV_STEP_FRESH, true, 1, 20000, now);
-    for (size_t i = 0; i < WV_ARRAY_SIZE(sizes); i++) {
-        now += 40 * MS;
-        ck_assert_int_eq(step_at(&s, false, now, &keyframe), WV_STEP_REFINE);
-        wv_schedule_encoded(&s, WV_STEP_REFINE, false, (uint32_t)(2 + i), sizes[i], now);
-    }
-    ck_assert_int_eq(step_at(&s, false, now + WV_NS_PER_S, &keyframe), WV_STEP_NOTHING);
-}
-END_TEST
-
-START_TEST(keyframe_requests_are_answered_together_and_not_twice)
-{
-    uint64_t now = 1000 * MS, next;
-    struct wv_schedule s = started(now);
-    bool keyframe;
-
-    wv_schedule_encoded(&s, WV_STEP_FRESH, false, 2, 900, now);
-    /* The keyframe 1 itself is lost: another one, but not within 100 ms. */
-    ck_assert(wv_schedule_request_keyframe(&s, 1));
-    ck_assert(wv_schedule_request_keyframe(&s, 2));
-    ck_assert_int_eq(step_at(&s, true, now + 50 * MS, &keyframe), WV_STEP_FRESH);
-    ck_assert(!keyframe);
-    wv_schedule_encoded(&s, WV_STEP_FRESH, false, 3, 900, now + 90 * MS);
-    ck_assert_int_eq(wv_schedule_next(&s, false, true, now + 90 * MS, &keyframe, &next), WV_STEP_NOTHING);
-    ck_assert_uint_eq(next, now + 100 * MS);
-    ck_assert_int_eq(step_at(&s, false, now + 100 * MS, &keyframe), WV_STEP_REPEAT);
-    ck_assert(keyframe);
-    wv_schedule_encoded(&s, WV_STEP_REPEAT, true, 4, 20000, now + 100 * MS);
-    /* Requests for what was lost before keyframe 4 are answered by it; unknown ones and later losses aren't.
-     */
-    ck_assert(!wv_schedule_request_keyframe(&s, 2));
-    ck_assert(!wv_schedule_request_keyframe(&s, 3));
-    ck_assert_int_eq(step_at(&s, true, now + 300 * MS, &keyframe), WV_STEP_FRESH);
-    ck_assert(!keyframe);
-    ck_assert(wv_schedule_request_keyframe(&s, 0));
-    ck_assert_int_eq(step_at(&s, true, now + 300 * MS, &keyframe), WV_STEP_FRESH);
-    ck_assert(keyframe);
-}
-END_TEST
-
-START_TEST(frame_ids_wrap)
-{
-    struct wv_schedule s = started(1000 * MS);
-
-    wv_schedule_encoded(&s, WV_STEP_REPEAT, true, 3, 20000, 2000 * MS);
-    ck_assert(!wv_schedule_request_keyframe(&s, UINT32_MAX - 2)); /* six frames before */
-    ck_assert(wv_schedule_request_keyframe(&s, 5));
-}
-END_TEST
-
-START_TEST(viewers_start_and_stop_it)
-{
-    uint64_t now = 1000 * MS, next;
-    struct wv_schedule s = started(now);
-    bool keyframe;
-
-    wv_schedule_set_target(&s, 0, 0);
-    ck_assert_int_eq(wv_schedule_next(&s, true, true, now + WV_NS_PER_S, &keyframe, &next), WV_STEP_NOTHING);
-    ck_assert_uint_eq(next, WV_SCHEDULE_NEVER);
-    wv_schedule_set_target(&s, 0, 2);
-    ck_assert_int_eq(step_at(&s, false, now + WV_NS_PER_S, &keyframe), WV_STEP_REPEAT);
-    ck_assert(keyframe);
-    wv_schedule_encoded(&s, WV_STEP_REPEAT, true, 2, 20000, now + WV_NS_PER_S);
-    wv_schedule_set_target(&s, 0, 1); /* transport says it again and again: no keyframe for that */
-    wv_schedule_set_target(&s, 0, 1);
-    ck_assert_int_eq(step_at(&s, true, now + 2 * WV_NS_PER_S, &keyframe), WV_STEP_FRESH);
-    ck_assert(!keyframe);
-}
-END_TEST
-
-START_TEST(after_a_break_the_next_one_is_a_keyframe_at_once)
-{
-    uint64_t now = 1000 * MS;
-    struct wv_schedule s = started(now);
-    bool keyframe;
-
-    wv_schedule_break(&s);
-    ck_assert_int_eq(step_at(&s, true, now + 1, &keyframe), WV_STEP_FRESH);
-    ck_assert(keyframe);
-}
-END_TEST
-
-/* ---- pump ---- */
 
 struct fake {
     struct wv_encoder base;
@@ -860,38 +704,23 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("encoder_pump");
-    TCase *schedule = tcase_create("schedule"), *pump = tcase_create("pump");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_test(schedule, nothing_without_a_picture);
-    tcase_add_test(schedule, a_still_picture_is_refined_then_left_alone);
-    tcase_add_test(schedule, refinement_ends_when_three_in_a_row_change_nothing);
-    tcase_add_test(schedule, keyframe_requests_are_answered_together_and_not_twice);
-    tcase_add_test(schedule, frame_ids_wrap);
-    tcase_add_test(schedule, viewers_start_and_stop_it);
-    tcase_add_test(schedule, after_a_break_the_next_one_is_a_keyframe_at_once);
-    tcase_add_test(pump, a_picture_becomes_an_access_unit_with_all_its_times);
-    tcase_add_test(pump, without_a_key_nothing_is_encoded);
-    tcase_add_test(pump, another_key_needs_no_keyframe);
-    tcase_add_test(pump, what_waits_for_the_ring_is_not_sealed_twice);
-    tcase_add_test(pump, refinements_are_no_latency);
-    tcase_add_test(pump, a_successor_starts_with_a_keyframe_of_the_newest_picture);
-    tcase_add_test(pump, without_viewers_nothing_is_encoded_and_the_first_gets_a_keyframe);
-    tcase_add_test(pump, a_keyframe_request_is_answered_from_a_still_screen);
-    tcase_add_test(pump, a_full_ring_stops_the_encoder_and_loses_nothing);
-    tcase_add_test(pump, a_hostile_header_is_counted_and_never_reaches_the_encoder);
-    tcase_add_test(pump, a_failing_encoder_is_tried_again_then_given_up);
-    tcase_add_test(pump, an_access_unit_too_large_is_lost_and_followed_by_a_keyframe);
-    tcase_add_test(pump, sizes_follow_the_pictures);
-    tcase_add_test(pump, a_hold_lasts_until_the_next_target_and_the_newest_picture_wins);
-    tcase_add_test(pump, the_picture_is_scaled_as_the_target_says);
-    suite_add_tcase(suite, schedule);
-    suite_add_tcase(suite, pump);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    Suite *s = suite_create("encoder: pump");
+    TCase *t = tcase_create("pump");
+    tcase_add_test(t, a_picture_becomes_an_access_unit_with_all_its_times);
+    tcase_add_test(t, without_a_key_nothing_is_encoded);
+    tcase_add_test(t, another_key_needs_no_keyframe);
+    tcase_add_test(t, what_waits_for_the_ring_is_not_sealed_twice);
+    tcase_add_test(t, refinements_are_no_latency);
+    tcase_add_test(t, a_successor_starts_with_a_keyframe_of_the_newest_picture);
+    tcase_add_test(t, without_viewers_nothing_is_encoded_and_the_first_gets_a_keyframe);
+    tcase_add_test(t, a_keyframe_request_is_answered_from_a_still_screen);
+    tcase_add_test(t, a_full_ring_stops_the_encoder_and_loses_nothing);
+    tcase_add_test(t, a_hostile_header_is_counted_and_never_reaches_the_encoder);
+    tcase_add_test(t, a_failing_encoder_is_tried_again_then_given_up);
+    tcase_add_test(t, an_access_unit_too_large_is_lost_and_followed_by_a_keyframe);
+    tcase_add_test(t, sizes_follow_the_pictures);
+    tcase_add_test(t, a_hold_lasts_until_the_next_target_and_the_newest_picture_wins);
+    tcase_add_test(t, the_picture_is_scaled_as_the_target_says);
+    suite_add_tcase(s, t);
+    return wv_run_suite(s);
 }
