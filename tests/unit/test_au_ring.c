@@ -3,8 +3,8 @@
 #include "lib/ipc/au_ring.h"
 #include "lib/ipc/au_ring_layout.h"
 #include "lib/ipc/ring.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -400,9 +400,5 @@ int main(void)
     tcase_add_test(t, rubbish_from_the_reader);
     tcase_add_test(t, killed_producers_leave_whole_entries);
     tcase_add_test(t, other_descriptors_are_refused);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

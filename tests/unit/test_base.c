@@ -2,8 +2,8 @@
 #include "lib/base/log.h"
 #include "lib/base/log_fields.h"
 #include "lib/base/util.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -165,9 +165,5 @@ int main(void)
     tcase_add_test(t, a_value_files_no_line_under_another_session);
     tcase_add_test(t, long_values_are_cut);
     tcase_add_test(t, the_level_changes_while_running);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

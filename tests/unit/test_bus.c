@@ -4,8 +4,8 @@
 #include "lib/ipc/bus_internal.h"
 #include "proto/bus_input.pb-c.h"
 #include "proto/bus_media.pb-c.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -536,9 +536,5 @@ int main(void)
     tcase_add_test(t, table_decides);
     tcase_add_test(t, unfolding_is_bounded);
     tcase_add_test(t, links_have_rules);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -5,8 +5,8 @@
 #include "services/capture/painter.h"
 #include "services/capture/region.h"
 #include "tests/unit/capture_kit.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -374,8 +374,6 @@ int main(void)
     Suite *suite = suite_create("capture parts");
     TCase *region = tcase_create("region"), *pacer = tcase_create("pacer"),
           *painter = tcase_create("painter");
-    SRunner *runner;
-    int failed;
 
     tcase_add_loop_test(region, region_covers_what_was_added, 0, 10);
     tcase_add_test(region, region_survives_absurd_rectangles);
@@ -397,9 +395,5 @@ int main(void)
     suite_add_tcase(suite, region);
     suite_add_tcase(suite, pacer);
     suite_add_tcase(suite, painter);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(suite);
 }

@@ -2,8 +2,8 @@
  * watches. */
 #include "services/capture/stream.h"
 #include "tests/unit/capture_kit.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,8 +181,6 @@ int main(void)
 {
     Suite *suite = suite_create("capture pattern");
     TCase *pattern = tcase_create("pattern");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(pattern, 60);
     tcase_add_test(pattern, it_moves);
@@ -191,9 +189,5 @@ int main(void)
     tcase_add_test(pattern, nobody_watches);
     tcase_add_test(pattern, the_rate_is_kept);
     suite_add_tcase(suite, pattern);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(suite);
 }

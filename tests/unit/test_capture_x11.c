@@ -5,9 +5,9 @@
 #include "services/capture/painter.h"
 #include "services/capture/stream.h"
 #include "tests/unit/capture_kit.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/x11_fixture.h"
 
-#include <check.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -732,8 +732,6 @@ int main(void)
 {
     Suite *suite = suite_create("capture x11");
     TCase *source = tcase_create("source"), *engine = tcase_create("engine");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(source, 60);
     tcase_set_timeout(engine, 60);
@@ -758,9 +756,5 @@ int main(void)
     tcase_add_test(engine, the_pointer_rests_when_nobody_watches);
     suite_add_tcase(suite, source);
     suite_add_tcase(suite, engine);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(suite);
 }

@@ -3,9 +3,9 @@
 #include "client/wavry_client.h"
 #include "lib/base/util.h"
 #include "tests/unit/client_fake_host.h"
+#include "tests/unit/suite.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <errno.h>
 #include <linux/input-event-codes.h>
 #include <stdio.h>
@@ -666,9 +666,5 @@ int main(void)
     tcase_add_test(c, forged_datagrams_change_nothing);
     tcase_add_test(c, view_only_sends_no_input);
     tcase_add_test(c, options_are_checked);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -2,8 +2,8 @@
 #include "client/control.h"
 
 #include "proto/rift.pb-c.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 
@@ -142,9 +142,5 @@ int main(void)
     tcase_add_test(t, a_newer_hosts_messages_are_passed_over);
     tcase_add_test(t, text_is_cleaned_and_cut);
     tcase_add_test(t, reports_and_hellos_are_what_was_put_in);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

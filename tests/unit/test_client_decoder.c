@@ -1,8 +1,8 @@
 /* The decoder gives a picture for every access unit in the same call, survives damage and changes of size. */
 #include "client/decoder.h"
 #include "tests/unit/h264_maker.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,9 +165,5 @@ int main(void)
     tcase_add_test(t, the_first_picture_must_be_a_keyframe);
     tcase_add_test(t, a_kept_picture_stays);
     tcase_add_test(t, colours_are_as_the_stream_says);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -5,8 +5,8 @@
 #include "lib/base/util.h"
 #include "proto/rift.pb-c.h"
 #include "tests/unit/client_fake_host.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <linux/input-event-codes.h>
 #include <stdio.h>
@@ -642,9 +642,5 @@ int main(void)
     tcase_add_test(c, a_host_without_a_code_does_not_answer);
     tcase_add_loop_test(c, a_disconnect_at_every_step_is_survived, 0, 40);
     tcase_add_loop_test(c, closing_in_any_callback_is_safe, CALL_STATE, CALL_LAST);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

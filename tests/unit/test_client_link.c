@@ -2,9 +2,9 @@
  * the time when it came. */
 #include "client/link.h"
 #include "lib/base/util.h"
+#include "tests/unit/suite.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <netinet/udp.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -136,9 +136,5 @@ int main(void)
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_loop_test(t, datagrams_come_as_they_were_sent, 0, 2);
     tcase_add_test(t, waiting_in_the_socket_does_not_count);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -2,8 +2,8 @@
 #include "client/trust.h"
 
 #include "lib/base/util.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -280,9 +280,5 @@ int main(void)
     tcase_add_test(t, a_damaged_list_trusts_nobody);
     tcase_add_test(t, hosts_are_read);
     tcase_add_test(t, paths_follow_the_environment);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -2,8 +2,8 @@
 #include "client/options.h"
 #include "client/url.h"
 #include "lib/base/util.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -157,9 +157,5 @@ int main(void)
     tcase_add_test(t, anything_else_is_not);
     tcase_add_test(t, no_setting_is_reached_by_a_url);
     tcase_add_test(t, a_url_sets_the_host_and_nothing_else);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

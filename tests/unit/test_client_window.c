@@ -4,8 +4,8 @@
 #include "client/paint.h"
 #include "client/text.h"
 #include "lib/base/util.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <linux/input-event-codes.h>
 #include <string.h>
 
@@ -240,9 +240,5 @@ int main(void)
     tcase_add_test(t, the_picture_keeps_its_shape);
     tcase_add_test(t, text_is_drawn_and_bounded);
     tcase_add_test(t, painting_follows_every_change);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -1,8 +1,8 @@
 #include "lib/stage/config.h"
 
 #include "lib/base/util.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -193,9 +193,5 @@ int main(void)
     tcase_add_test(tc, files_missing_empty_or_not_text);
     tcase_add_test(tc, print_shows_value_and_source);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return wv_run_suite(suite);
 }

@@ -7,8 +7,8 @@
 #include "rift/core/packet.h"
 #include "rift/core/pool.h"
 #include "rift/core/timing.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -284,9 +284,5 @@ int main(void)
     tcase_add_test(t, input_sequences_end);
     tcase_add_test(t, a_fragment_outside_its_frame_is_refused);
     tcase_add_test(t, lost_counters_are_counted_and_reserved_blocks_are_not);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -2,8 +2,8 @@
 #include "lib/base/util.h"
 #include "rift/crypto/cpace.h"
 #include "rift/crypto/identity.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <json-glib/json-glib.h>
 #include <sodium.h>
@@ -244,10 +244,7 @@ int main(void)
     tcase_add_test(tests, odd_arguments_are_refused);
     tcase_add_test(tests, long_fields_do_not_run_into_each_other);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    int code = wv_run_suite(suite);
     g_object_unref(parser);
-    return failed != 0;
+    return code;
 }

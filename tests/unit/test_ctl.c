@@ -6,8 +6,8 @@
 #include "lib/ipc/fdpass.h"
 #include "lib/ipc/ring.h"
 #include "rift/crypto/identity.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -578,9 +578,5 @@ int main(void)
     tcase_add_test(t, refusals_are_told);
     tcase_add_test(t, doctor_always_ends);
     tcase_add_test(t, formats);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -4,8 +4,8 @@
 #include "proto/rift.pb-c.h"
 #include "rift/crypto/identity.h"
 #include "services/capture/cursor_seal.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
@@ -144,9 +144,5 @@ int main(void)
     tcase_add_test(c, a_large_shape_is_shown_smaller);
     tcase_add_test(c, an_image_that_cannot_be_is_refused);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return wv_run_suite(suite);
 }

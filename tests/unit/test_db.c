@@ -2,8 +2,8 @@
  * PostgreSQL. */
 #include "lib/base/util.h"
 #include "services/gateway/db.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -354,10 +354,7 @@ int main(void)
     tcase_add_test(t, what_can_not_be_opened);
     tcase_add_test(t, a_file_of_our_own);
     suite_add_tcase(s, t);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    int code = wv_run_suite(s);
     (void)rmdir(folder);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return code;
 }

@@ -3,8 +3,8 @@
 
 #include "lib/base/util.h"
 #include "tests/unit/cc_link.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -375,9 +375,5 @@ int main(void)
     tcase_add_test(tc, configs_that_make_no_sense_are_refused);
     tcase_add_test(tc, throughput_mode_uses_more);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(suite);
 }

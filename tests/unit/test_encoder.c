@@ -5,8 +5,8 @@
 #include "services/encoder/lockdown.h"
 #include "services/encoder/x264.h"
 #include "tests/unit/encoder_kit.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -361,8 +361,6 @@ int main(void)
 {
     Suite *suite = suite_create("encoder");
     TCase *x264 = tcase_create("x264");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(x264, one_picture_in_one_access_unit_out);
     tcase_add_test(x264, keyframe_comes_with_the_picture_it_was_asked_for);
@@ -376,9 +374,5 @@ int main(void)
     tcase_add_test(x264, encodes_and_changes_size_when_locked_down);
     tcase_set_timeout(x264, 60);
     suite_add_tcase(suite, x264);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return wv_run_suite(suite);
 }

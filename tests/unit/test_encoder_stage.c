@@ -12,8 +12,8 @@
 #include "rift/crypto/identity.h"
 #include "rift/crypto/media_seal.h"
 #include "tests/unit/encoder_kit.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -500,8 +500,6 @@ int main(void)
 {
     Suite *suite = suite_create("encoder_stage");
     TCase *stage = tcase_create("stage");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(stage, a_stage_killed_comes_back_with_a_keyframe_of_the_same_picture);
     tcase_add_test(stage, a_producer_gone_mad_is_counted_and_survived);
@@ -510,9 +508,5 @@ int main(void)
     tcase_add_test(stage, without_its_plugin_it_says_what_to_do);
     tcase_set_timeout(stage, 60);
     suite_add_tcase(suite, stage);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return wv_run_suite(suite);
 }

@@ -1,8 +1,8 @@
 /* Messages with descriptors over SOCK_SEQPACKET. */
 #include "lib/base/util.h"
 #include "lib/ipc/fdpass.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -209,9 +209,5 @@ int main(void)
     tcase_add_test(t, full_socket_says_again);
     tcase_add_test(t, listening_and_credentials);
     tcase_add_test(t, other_files_are_not_replaced);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -2,8 +2,8 @@
  */
 #include "rift/crypto/noise.h"
 #include "tests/unit/handshake_fixture.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <ctype.h>
 #include <errno.h>
 #include <sodium.h>
@@ -560,9 +560,5 @@ int main(void)
     tcase_add_test(t, another_host_key_ends_it_without_a_word);
     tcase_add_test(t, sizes_are_bounded);
     tcase_add_test(t, the_example_in_wire_md_holds);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -1,5 +1,6 @@
 /* The responder under pressure: cookies, a full table, replays, forgetting, a key holder that dies. */
 #include "tests/unit/handshake_fixture.h"
+#include "tests/unit/suite.h"
 
 #include <errno.h>
 
@@ -466,9 +467,5 @@ int main(void)
     tcase_add_test(t, a_refused_association_is_forgotten);
     tcase_add_test(t, an_answer_after_the_end_finds_nothing);
     tcase_add_test(t, a_flood_stays_within_memory_and_bytes);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

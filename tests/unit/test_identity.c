@@ -1,7 +1,7 @@
 #include "lib/base/util.h"
 #include "rift/crypto/identity.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -181,9 +181,5 @@ int main(void)
     tcase_add_test(t, public_key_text_round_trips);
     tcase_add_test(t, public_key_text_is_strict);
     tcase_add_loop_test(t, bad_points_are_refused, 0, (int)WV_ARRAY_SIZE(refused_keys));
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -1,6 +1,7 @@
 /* The identity stage between its neighbours: who is told what, in which order, when clients come, go, take
  * control, and lose what they were granted. */
 #include "tests/unit/identity_kit.h"
+#include "tests/unit/suite.h"
 
 START_TEST(viewers_have_the_key_before_the_encoder)
 {
@@ -396,9 +397,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(suite());
 }

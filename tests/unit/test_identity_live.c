@@ -4,8 +4,8 @@
 #include "lib/ipc/memfd.h"
 #include "services/identity/live.h"
 #include "services/identity/live_page.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <sodium.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -368,9 +368,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(suite());
 }

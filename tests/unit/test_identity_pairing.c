@@ -3,8 +3,8 @@
 #include "lib/base/util.h"
 #include "services/identity/grants.h"
 #include "services/identity/pairing.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -583,9 +583,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(suite());
 }

@@ -1,5 +1,6 @@
 /* Pairing through the whole identity stage: the door for strangers, the messages, the disk. */
 #include "tests/unit/identity_kit.h"
+#include "tests/unit/suite.h"
 
 static void pair_start(struct client *c, struct rift_cpace *cpace, const char *code)
 {
@@ -233,9 +234,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(suite());
 }

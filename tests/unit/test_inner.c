@@ -2,8 +2,8 @@
 #include "rift/crypto/identity.h"
 #include "rift/crypto/inner.h"
 #include "rift/crypto/noise.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
@@ -206,9 +206,5 @@ int main(void)
     tcase_add_test(tests, input_opens_under_its_number_only);
     tcase_add_test(tests, both_sides_have_the_same_base);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return wv_run_suite(suite);
 }

@@ -5,8 +5,8 @@
 #include "rift/crypto/identity.h"
 #include "rift/crypto/inner.h"
 #include "rift/crypto/media_seal.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <ctype.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -142,10 +142,7 @@ int main(void)
     tcase_add_test(tests, the_cursor);
     tcase_add_test(tests, pairing);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    int code = wv_run_suite(suite);
     free(wire);
-    return failed != 0;
+    return code;
 }

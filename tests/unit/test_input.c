@@ -5,8 +5,8 @@
 #include "rift/crypto/identity.h"
 #include "services/input/gate.h"
 #include "services/input/uinput_translate.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <linux/input-event-codes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -680,8 +680,6 @@ int main(void)
 {
     Suite *suite = suite_create("input");
     TCase *gate = tcase_create("gate"), *uinput = tcase_create("uinput");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(gate, set_up, tear_down);
     tcase_add_test(gate, each_event_once_and_in_order);
@@ -712,9 +710,5 @@ int main(void)
     tcase_add_test(uinput, wheel_in_high_resolution);
     suite_add_tcase(suite, gate);
     suite_add_tcase(suite, uinput);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(suite);
 }

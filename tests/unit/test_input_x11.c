@@ -3,9 +3,9 @@
 #include "lib/base/bytes.h"
 #include "lib/base/util.h"
 #include "services/input/injector.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/x11_fixture.h"
 
-#include <check.h>
 #include <linux/input-event-codes.h>
 #include <poll.h>
 #include <signal.h>
@@ -406,8 +406,6 @@ int main(void)
 {
     Suite *suite = suite_create("input x11");
     TCase *xtest = tcase_create("xtest");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(xtest, 60);
     tcase_add_test(xtest, a_window_sees_everything);
@@ -418,9 +416,5 @@ int main(void)
     tcase_add_test(xtest, the_display_dies_and_comes_back);
     tcase_add_test(xtest, neither_display_nor_uinput);
     suite_add_tcase(suite, xtest);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(suite);
 }

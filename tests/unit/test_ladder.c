@@ -1,8 +1,7 @@
 /* The ladder of frame rates and sizes, on virtual time. */
 #include "lib/base/util.h"
 #include "services/transport/ladder.h"
-
-#include <check.h>
+#include "tests/unit/suite.h"
 
 #define MS     WV_NS_PER_MS
 #define WIDTH  1280
@@ -131,9 +130,5 @@ int main(void)
     tcase_add_test(t, no_flapping_within_ten_seconds);
     tcase_add_test(t, steps_that_change_nothing_are_passed_over);
     tcase_add_test(t, without_a_picture_it_waits);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -2,8 +2,8 @@
  * forgiveness. */
 #include "lib/base/util.h"
 #include "services/gateway/limits.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
@@ -119,9 +119,5 @@ int main(void)
     tcase_add_test(t, keys_are_addresses_and_networks);
     tcase_add_test(t, what_makes_no_sense);
     suite_add_tcase(s, t);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(s);
 }

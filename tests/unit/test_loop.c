@@ -2,8 +2,8 @@
  * machine is. */
 #include "lib/base/util.h"
 #include "lib/ipc/loop.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -281,9 +281,5 @@ int main(void)
     tcase_add_test(t, prepare_runs_again_without_sleeping);
     tcase_add_test(t, prepare_may_be_removed_and_asked_for);
     tcase_add_test(t, busy_descriptor_does_not_starve_a_timer);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

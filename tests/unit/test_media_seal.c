@@ -1,8 +1,8 @@
 /* Sealed access units: header forms, keys that come and go, and that only what is newer and genuine opens. */
 #include "rift/crypto/identity.h"
 #include "rift/crypto/media_seal.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 
@@ -275,9 +275,5 @@ int main(void)
     tcase_add_test(tests, a_sealer_is_bounded);
     tcase_add_test(tests, nothing_is_a_message_too);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return wv_run_suite(suite);
 }

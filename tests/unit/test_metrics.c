@@ -3,8 +3,8 @@
 #include "lib/ipc/metrics.h"
 #include "lib/ipc/metrics_layout.h"
 #include "lib/ipc/ring.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -259,9 +259,5 @@ int main(void)
     tcase_add_test(t, tables_have_bounds);
     tcase_add_test(t, rubbish_is_refused);
     tcase_add_test(t, status_is_never_half);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -10,8 +10,8 @@
 #include "lib/stage/sandbox.h"
 #include "services/identity/live_page.h"
 #include "services/transport/session_vault.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -306,9 +306,5 @@ int main(void)
     tcase_add_test(t, a_core_holds_no_key_of_page_or_vault);
     tcase_add_test(t, a_locked_down_process_leaves_no_core);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -8,6 +8,7 @@
 #include "rift/crypto/noise.h"
 #include "tests/unit/handshake_host.h"
 #include "tests/unit/session_pair.h"
+#include "tests/unit/suite.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -438,9 +439,5 @@ int main(void)
     tcase_add_test(t, a_session_may_end_at_any_step);
     tcase_add_test(t, messages_out_of_order_change_nothing);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return wv_run_suite(suite);
 }

@@ -3,8 +3,8 @@
 #include "rift/crypto/identity.h"
 #include "rift/crypto/noise.h"
 #include "rift/tools/noise_vectors.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
@@ -299,9 +299,5 @@ int main(void)
     tcase_add_test(t, turns_are_kept);
     tcase_add_test(t, capacities_are_kept);
     tcase_add_test(t, ephemerals_are_fresh);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -3,8 +3,8 @@
 #include "lib/ipc/input_page.h"
 #include "lib/ipc/ring.h"
 #include "lib/ipc/session_page.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -215,9 +215,5 @@ int main(void)
     tcase_add_test(t, session_text_is_made_harmless);
     tcase_add_test(t, session_rubbish);
     tcase_add_test(t, sessions_are_never_torn);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -1,8 +1,8 @@
 /* The relay and its peers on virtual time: who may bind, what is forwarded and what never, leases that end,
  * move, are renewed and refused, and what a restart keeps. */
 #include "tests/unit/relay_kit.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 
@@ -680,9 +680,5 @@ int main(void)
     tcase_add_test(t, a_long_queue_is_marked);
     tcase_add_test(t, all_share_the_relays_own_rate);
     tcase_add_test(t, queues_are_bounded_together);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

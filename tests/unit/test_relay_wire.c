@@ -4,8 +4,8 @@
 #include "lib/base/util.h"
 #include "rift/crypto/identity.h"
 #include "rift/relay/wire.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <ctype.h>
 #include <errno.h>
 #include <sodium.h>
@@ -272,10 +272,7 @@ int main(void)
     tcase_add_test(t, the_example_datagrams);
     tcase_add_test(t, datagrams_that_are_none);
     tcase_add_test(t, texts);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
+    int code = wv_run_suite(s);
     free(data);
-    return failed ? 1 : 0;
+    return code;
 }

@@ -1,8 +1,8 @@
 /* The replay window: the kinds of steps that WireGuard checks its own with, then long random runs against a
  * model that remembers everything. */
 #include "rift/crypto/replay.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,9 +193,5 @@ int main(void)
     tcase_add_test(t, each_jump_width);
     tcase_add_loop_test(t, random_runs_match_a_naive_model, 0, 6);
     tcase_add_test(t, garbage_state_stays_inside);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

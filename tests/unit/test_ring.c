@@ -3,8 +3,8 @@
 #include "lib/base/util.h"
 #include "lib/ipc/ring.h"
 #include "lib/ipc/ring_layout.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -527,9 +527,5 @@ int main(void)
     tcase_set_timeout(t, 30);
     tcase_add_loop_test(t, a_healed_ring_begins_with_a_new_number, 0, 6);
     tcase_add_test(t, random_headers_do_not_crash);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

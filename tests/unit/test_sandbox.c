@@ -1,8 +1,8 @@
 #include "lib/stage/sandbox.h"
 
 #include "lib/base/util.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -319,9 +319,5 @@ int main(void)
     tcase_add_test(tc, all_threads_are_locked_down);
     tcase_add_test(tc, no_capability_is_left);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return wv_run_suite(suite);
 }

@@ -1,8 +1,8 @@
 #include "lib/base/util.h"
 #include "rift/crypto/identity.h"
 #include "rift/crypto/seal.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
@@ -92,9 +92,5 @@ int main(void)
     tcase_add_test(t, every_flip_and_cut_is_refused);
     tcase_add_test(t, empty_text_and_empty_ad);
     tcase_add_test(t, the_nonce_is_four_zeros_and_the_counter);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

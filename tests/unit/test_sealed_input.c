@@ -1,6 +1,7 @@
 /* Input through whole sessions: joined until it is sealed, repeated until it has come, opaque to the host. */
 #include "rift/core/session_internal.h"
 #include "tests/unit/session_pair.h"
+#include "tests/unit/suite.h"
 
 #include <errno.h>
 
@@ -197,9 +198,5 @@ int main(void)
     tcase_add_test(t, a_host_passes_on_what_it_can_not_open);
     tcase_add_test(t, events_are_sealed_on_the_wire);
     tcase_add_test(t, a_session_ends_with_its_input_numbers);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

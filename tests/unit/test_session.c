@@ -3,6 +3,7 @@
 #include "rift/core/packet.h"
 #include "rift/core/session_internal.h"
 #include "tests/unit/session_pair.h"
+#include "tests/unit/suite.h"
 
 #include <errno.h>
 
@@ -606,9 +607,5 @@ int main(void)
     tcase_add_test(t, memory_is_bounded_whatever_the_host_claims);
     tcase_add_test(t, round_trip_and_clock_offset_are_measured);
     tcase_add_test(t, a_still_session_is_nearly_silent);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

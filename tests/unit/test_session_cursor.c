@@ -1,6 +1,7 @@
 /* The cursor: where it shows last must be where it is, whatever was lost on the way. */
 #include "rift/core/session_internal.h"
 #include "tests/unit/session_pair.h"
+#include "tests/unit/suite.h"
 
 /* Lets S speak into the void for LATER ns. */
 static void unheard(struct pair *p, struct rift_session *s, uint64_t later)
@@ -35,9 +36,5 @@ int main(void)
     TCase *t = tcase_create("session cursor");
     suite_add_tcase(s, t);
     tcase_add_test(t, a_cursor_whose_repetitions_were_all_lost_comes_with_the_next_ping);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

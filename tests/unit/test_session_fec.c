@@ -3,6 +3,7 @@
 #include "rift/core/delta.h"
 #include "tests/sim/link.h"
 #include "tests/unit/session_pair.h"
+#include "tests/unit/suite.h"
 
 #include <stdio.h>
 
@@ -202,9 +203,5 @@ int main(void)
     tcase_add_test(t, repairs_spare_round_trips_on_a_long_path);
     tcase_add_test(t, a_clean_path_carries_no_repairs);
     tcase_add_test(t, control_keeps_the_queue_of_a_slow_path_short);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -1,6 +1,7 @@
 /* What a lost datagram costs input, on virtual time: both directions take 20 ms, video runs, and every
  * datagram that the client sends is lost once, each in a run of its own. */
 #include "tests/unit/session_pair.h"
+#include "tests/unit/suite.h"
 
 #define ONE_WAY  (20 * MS)
 #define INTERVAL (10 * MS) /* of WIRE.md section 4: from one pass to the next */
@@ -123,9 +124,5 @@ int main(void)
     TCase *t = tcase_create("loss");
     suite_add_tcase(s, t);
     tcase_add_loop_test(t, a_lost_datagram_costs_one_send_interval, 0, 5);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -3,6 +3,7 @@
 #include "rift/crypto/derive.h"
 #include "rift/crypto/seal.h"
 #include "tests/unit/session_net.h"
+#include "tests/unit/suite.h"
 
 #define WRAP_GENERATIONS 300
 
@@ -209,9 +210,5 @@ int main(void)
     tcase_add_test(t, a_peer_that_runs_ahead_is_not_followed);
     tcase_add_test(t, a_wrong_generation_in_the_header_is_a_forgery);
     tcase_add_test(t, the_limit_of_forgeries_ends_a_session);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -1,5 +1,6 @@
 /* What the path carries: how large, and with which marks. */
 #include "tests/unit/session_net.h"
+#include "tests/unit/suite.h"
 
 #include <errno.h>
 
@@ -278,9 +279,5 @@ int main(void)
     tcase_add_test(t, counts_that_lie_end_the_marking_and_nothing_else);
     tcase_add_test(t, a_path_that_drops_marked_datagrams_gets_none);
     tcase_add_test(t, each_datagram_tells_its_class);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

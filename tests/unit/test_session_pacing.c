@@ -1,6 +1,7 @@
 /* When video leaves: what the pacer delays, what it does not, and what a late timer costs. On virtual time.
  */
 #include "tests/unit/session_pair.h"
+#include "tests/unit/suite.h"
 
 START_TEST(the_pacer_delays_video_and_nothing_else)
 {
@@ -75,9 +76,5 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_add_test(t, the_pacer_delays_video_and_nothing_else);
     tcase_add_test(t, late_timers_cost_the_pacer_nothing);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

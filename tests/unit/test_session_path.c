@@ -1,5 +1,6 @@
 /* Roaming: the flow follows the peer to a new address within a round trip, and nobody else. */
 #include "tests/unit/session_net.h"
+#include "tests/unit/suite.h"
 
 #define RTT (2 * NET_ONEWAY)
 
@@ -235,9 +236,5 @@ int main(void)
     tcase_add_test(t, an_unproven_address_gets_at_most_three_bytes_for_each);
     tcase_add_test(t, the_old_interface_never_moves);
     tcase_add_test(t, the_host_may_move_too);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -2,6 +2,7 @@
  * the tests steer; DELTA itself is tested elsewhere, and here over a path that loses. */
 #include "rift/core/delta.h"
 #include "tests/unit/session_pair.h"
+#include "tests/unit/suite.h"
 
 struct rift_cc {
     struct rift_cc_config config;
@@ -414,9 +415,5 @@ int main(void)
     tcase_add_test(t, without_a_controller_nothing_changes);
     tcase_add_test(t, a_host_without_a_controller_takes_reports_in_silence);
     tcase_add_test(t, a_config_that_makes_no_sense_is_refused);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -2,6 +2,7 @@
 #include "rift/core/state.h"
 #include "rift/crypto/derive.h"
 #include "tests/unit/session_net.h"
+#include "tests/unit/suite.h"
 
 #include <errno.h>
 
@@ -473,9 +474,5 @@ int main(void)
     tcase_add_test(t, a_session_that_ended_has_no_state);
     tcase_add_test(t, a_state_that_does_not_check_out_is_no_session);
     tcase_add_test(t, the_path_is_part_of_the_state);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

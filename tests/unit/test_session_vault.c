@@ -3,8 +3,8 @@
 #include "lib/ipc/memfd.h"
 #include "services/transport/session_keep.h"
 #include "services/transport/session_vault.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -327,9 +327,5 @@ int main(void)
     tcase_add_test(c, what_is_no_vault_is_refused);
     tcase_add_test(c, a_record_comes_back_and_every_cut_is_refused);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return wv_run_suite(s);
 }

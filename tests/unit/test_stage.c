@@ -6,8 +6,8 @@
 #include "lib/stage/message.h"
 
 #include "proto/bus_stage.pb-c.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -389,9 +389,5 @@ int main(void)
     tcase_add_test(tc, by_hand_it_explains_itself);
     tcase_add_test(tc, configuration_by_descriptor_names_its_file);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return wv_run_suite(suite);
 }

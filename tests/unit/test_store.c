@@ -1,8 +1,8 @@
 /* What the gateway remembers: the same cases behind SQLite and, where WAVRY_TEST_POSTGRES names a server,
  * PostgreSQL. */
 #include "services/gateway/store.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -329,10 +329,7 @@ int main(void)
     tcase_add_loop_test(t, the_log_is_read_backwards, 0, kinds);
     tcase_add_loop_test(t, the_first_value_of_a_setting_stays, 0, kinds);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    int code = wv_run_suite(suite);
     (void)rmdir(folder);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return code;
 }

@@ -1,8 +1,8 @@
 /* STUN: the sample messages of RFC 5769, and everything that can be wrong with a message. */
 #include "rift/punch/stun.h"
+#include "tests/unit/suite.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,9 +176,5 @@ int main(void)
     tcase_add_test(t, cut_and_flipped);
     tcase_add_test(t, no_datagram_of_rift);
     suite_add_tcase(s, t);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(s);
 }

@@ -10,8 +10,8 @@
 
 #include "proto/bus_control.pb-c.h"
 #include "proto/bus_stage.pb-c.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -650,9 +650,5 @@ int main(void)
     tcase_add_test(tc, missing_program_is_said_and_the_rest_runs);
     suite_add_tcase(suite, small);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return wv_run_suite(suite);
 }

@@ -3,10 +3,10 @@
 #include "lib/base/util.h"
 #include "rift/core/delta.h"
 #include "services/transport/udp.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/transport_bed.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -178,9 +178,5 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_add_test(t, the_way_of_datagrams_allocates_nothing);
     tcase_add_test(t, nothing_is_allocated_for_packets_or_frames);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return wv_run_suite(s);
 }

@@ -5,6 +5,7 @@
 #include "rift/core/fec.h"
 #include "rift/crypto/derive.h"
 #include "tests/unit/session_pair.h"
+#include "tests/unit/suite.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -347,10 +348,7 @@ int main(void)
     tcase_add_test(t, keys_paths_and_sizes_are_as_the_examples_say);
     tcase_add_test(t, a_report_is_as_the_example_says);
     tcase_add_test(t, repairs_are_as_the_examples_say);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
+    int code = wv_run_suite(s);
     free(wire);
-    return failed ? 1 : 0;
+    return code;
 }
