@@ -120,6 +120,12 @@ void authorize(const struct client *c, const char *terms)
     ck_assert_msg(request("authorize", text) == 0, "%s", answer);
 }
 
+void client_known(struct client *c, const char *terms)
+{
+    client_new(c);
+    authorize(c, terms);
+}
+
 /* The client's side of Noise XX against the stage. */
 void client_connect(struct client *c, bool view_only)
 {

@@ -67,6 +67,7 @@ void *last_sent(enum wv_identity_to to, const ProtobufCMessageDescriptor *type, 
 size_t place_of(enum wv_identity_to to, const ProtobufCMessageDescriptor *type, size_t from);
 void client_new(struct client *c);
 void authorize(const struct client *c, const char *terms);
+void client_known(struct client *c, const char *terms); /* a new one that is authorized */
 void client_connect(struct client *c, bool view_only);
 unsigned client_read(struct client *c);
 void deliver_sealed(uint32_t session, uint8_t *sealed, size_t len);

@@ -7,10 +7,8 @@ START_TEST(viewers_have_the_key_before_the_encoder)
 {
     struct client a, b;
     uint8_t key[32], first[32];
-    client_new(&a);
-    client_new(&b);
-    authorize(&a, "a");
-    authorize(&b, "grants=input b"); /* may not see */
+    client_known(&a, "a");
+    client_known(&b, "grants=input b"); /* may not see */
     client_connect(&a, false);
     client_connect(&b, true);
     ck_assert(a.authorized && b.authorized && !a.pairing);
@@ -58,10 +56,8 @@ START_TEST(transport_has_the_outer_keys_and_no_other)
 {
     struct client a, b;
     uint8_t key[32];
-    client_new(&a);
-    client_new(&b);
-    authorize(&a, "a");
-    authorize(&b, "b");
+    client_known(&a, "a");
+    client_known(&b, "b");
     encoder_asks();
     client_connect(&a, false);
     client_connect(&b, false);
@@ -88,12 +84,9 @@ END_TEST
 START_TEST(one_controls_and_all_are_told)
 {
     struct client a, b, watcher;
-    client_new(&a);
-    client_new(&b);
-    client_new(&watcher);
-    authorize(&a, "Ada");
-    authorize(&b, "Bob");
-    authorize(&watcher, "grants=view W");
+    client_known(&a, "Ada");
+    client_known(&b, "Bob");
+    client_known(&watcher, "grants=view W");
     assert_controller(NULL);
     client_connect(&watcher, false);
     assert_controller(NULL);
@@ -129,10 +122,8 @@ START_TEST(a_revoked_client_loses_everything_at_once)
 {
     struct client a, b;
     uint8_t key[32], fresh[32];
-    client_new(&a);
-    client_new(&b);
-    authorize(&a, "a");
-    authorize(&b, "b");
+    client_known(&a, "a");
+    client_known(&b, "b");
     encoder_asks();
     client_connect(&a, false);
     client_connect(&b, false);
@@ -166,10 +157,8 @@ START_TEST(grants_change_and_end)
     struct client a, b;
     char text[256];
     uint8_t key[32], fresh[32];
-    client_new(&a);
-    client_new(&b);
-    authorize(&a, "grants=view,input,audio a");
-    authorize(&b, "expires=2027-01-15T08:00:10Z b"); /* ten seconds from now */
+    client_known(&a, "grants=view,input,audio a");
+    client_known(&b, "expires=2027-01-15T08:00:10Z b"); /* ten seconds from now */
     encoder_asks();
     client_connect(&a, false);
     client_connect(&b, false);
@@ -213,10 +202,8 @@ START_TEST(a_successor_goes_on_with_all_sessions)
 {
     struct client a, b;
     uint8_t key[32], fresh[32], peers[256];
-    client_new(&a);
-    client_new(&b);
-    authorize(&a, "a");
-    authorize(&b, "b");
+    client_known(&a, "a");
+    client_known(&b, "b");
     encoder_asks();
     client_connect(&a, false);
     client_connect(&b, false);
@@ -254,8 +241,7 @@ END_TEST
 START_TEST(a_new_transport_is_told_everything_again)
 {
     struct client a;
-    client_new(&a);
-    authorize(&a, "a");
+    client_known(&a, "a");
     client_connect(&a, false);
     client_read(&a);
     a.kid = 0;
@@ -280,8 +266,7 @@ END_TEST
 START_TEST(what_could_not_be_sent_is_sent_later)
 {
     struct client a;
-    client_new(&a);
-    authorize(&a, "a");
+    client_known(&a, "a");
     encoder_asks();
     deaf[WV_TO_INPUT] = deaf[WV_TO_TRANSPORT] = deaf[WV_TO_ENCODER] = true;
     size_t from = n_sent;
@@ -313,11 +298,9 @@ START_TEST(sessions_that_transport_does_not_name_end)
 {
     struct client a, b, ghost;
     uint8_t key[32];
-    client_new(&a);
-    client_new(&b);
     client_new(&ghost);
-    authorize(&a, "a");
-    authorize(&b, "b");
+    client_known(&a, "a");
+    client_known(&b, "b");
     encoder_asks();
     client_connect(&a, false);
     client_connect(&b, false);
@@ -346,10 +329,8 @@ START_TEST(sealed_messages_are_taken_once_and_only_whole)
 {
     struct client a, b;
     uint8_t sealed[1024];
-    client_new(&a);
-    client_new(&b);
-    authorize(&a, "a");
-    authorize(&b, "b");
+    client_known(&a, "a");
+    client_known(&b, "b");
     client_connect(&a, false);
     client_connect(&b, false);
     Wavry__Rift__TakeControl take_control = WAVRY__RIFT__TAKE_CONTROL__INIT;
