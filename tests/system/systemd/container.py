@@ -62,6 +62,20 @@ def make_tree():
     return folder
 
 
+def installed():
+    """For setUpModule(): a container with the built tree in it, which goes down after the module's tests."""
+    container = Container()
+    unittest.addModuleCleanup(container.down)
+    container.install()
+    return container
+
+
+def has_failed(test):
+    """Whether TEST has, for what its cleanup shows."""
+    result = getattr(test._outcome, "result", None)
+    return bool(result) and any(one is test for one, _ in result.failures + result.errors)
+
+
 class Container:
     """One for all tests of a run: booting is cheap, the tree is not."""
 

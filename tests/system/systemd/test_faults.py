@@ -2,11 +2,12 @@
 """What goes wrong on a machine that runs a host under systemd: a full disk, a key that others can read, memory that was
 written over, a store that another version left. The rest serves, status says which and why, nobody crashes for ever."""
 import os
+import shutil
 import subprocess
 import time
 import unittest
 
-from container import BIN, STAGES, Client, Container, wait_for
+from container import BIN, STAGES, Client, has_failed, installed, wait_for
 
 STATE = "/var/lib/wavry/identity"
 GARBAGE = os.urandom(4096)
@@ -15,18 +16,8 @@ container = None
 
 def setUpModule():
     global container
-    container = Container()
-    try:
-        container.install()
-        subprocess.run(["cp", f"{BIN}/wavry-old-store", f"{container.root}/usr/local/bin/"], check=True)
-    except BaseException:
-        container.down()
-        raise
-
-
-def tearDownModule():
-    if container:
-        container.down()
+    container = installed()
+    shutil.copy(f"{BIN}/wavry-old-store", f"{container.root}/usr/local/bin/")
 
 
 class Faults(unittest.TestCase):
@@ -36,8 +27,7 @@ class Faults(unittest.TestCase):
         container.wait_ready()
 
     def leave(self):
-        result = getattr(self._outcome, "result", None)
-        if result and any(test is self for test, _ in result.failures + result.errors):
+        if has_failed(self):
             print(container.journal(lines=80))
         container.systemctl("stop", "wavry-host.target", check=False)
         wait_for(lambda: not container.processes(), 10, container.processes)

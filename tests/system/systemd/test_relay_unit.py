@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from container import BIN, WATCHDOG_S, Container, wait_for
+from container import BIN, WATCHDOG_S, has_failed, installed, wait_for
 from test_relay import Key, Peer, lease  # of the folder above, which container.py looks into
 
 PORT = 4821
@@ -20,17 +20,7 @@ container = None
 
 def setUpModule():
     global container
-    container = Container()
-    try:
-        container.install()
-    except BaseException:
-        container.down()
-        raise
-
-
-def tearDownModule():
-    if container:
-        container.down()
+    container = installed()
 
 
 class RelayUnit(unittest.TestCase):
@@ -48,8 +38,7 @@ class RelayUnit(unittest.TestCase):
         container.systemctl("reset-failed", UNIT, check=False)
 
     def show_journal(self):
-        result = getattr(self._outcome, "result", None)
-        if result and any(test is self for test, _ in result.failures + result.errors):
+        if has_failed(self):
             print(container.journal("-u", f"{UNIT}*", lines=60))
 
     @staticmethod

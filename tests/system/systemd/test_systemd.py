@@ -5,7 +5,7 @@ import subprocess
 import time
 import unittest
 
-from container import BIN, STAGES, WATCHDOG_S, Client, Container, Keys, Wire, freeze_ms, now, wait_for
+from container import BIN, STAGES, WATCHDOG_S, Client, Keys, Wire, freeze_ms, has_failed, installed, now, wait_for
 
 UNITS = STAGES + ["supervisor"]
 EXPOSURE = {"transport": 0.3, "encoder": 0.3, "capture": 0.6, "input": 0.7, "identity": 0.5, "supervisor": 1.0}
@@ -15,17 +15,7 @@ container = None
 
 def setUpModule():
     global container
-    container = Container()
-    try:
-        container.install()
-    except BaseException:
-        container.down()
-        raise
-
-
-def tearDownModule():
-    if container:
-        container.down()
+    container = installed()
 
 
 class Host(unittest.TestCase):
@@ -35,8 +25,7 @@ class Host(unittest.TestCase):
         container.wait_ready()
 
     def show_journal(self):
-        result = getattr(self._outcome, "result", None)
-        if result and any(test is self for test, _ in result.failures + result.errors):
+        if has_failed(self):
             print(container.journal(lines=80))
 
     def client(self, **options):
