@@ -18,7 +18,18 @@ enum rift_datagram_kind {
     RIFT_DATAGRAM_DATA = 16,
 };
 
-/* Looks at the first byte and the least length of the kind. */
+/* Datagrams whose first byte is FIRST to LAST have LEAST to MOST bytes, WIRE.md section 1.1. KIND is INVALID
+ * where a host has its dealings with relays, and no session or handshake. */
+struct rift_datagram_shape {
+    enum rift_datagram_kind kind;
+    uint8_t first, last;
+    uint16_t least, most;
+};
+
+/* All there are, for who looks at datagrams before this library does. */
+const struct rift_datagram_shape *rift_datagram_shapes(size_t *ret_n);
+
+/* Looks at the first byte and the length only. */
 enum rift_datagram_kind rift_datagram_kind(const uint8_t *datagram, size_t len);
 
 /* The Noise prologue of both sides: "RIFT 1" and the initiator's id (u32, little-endian); writes 10 bytes. */

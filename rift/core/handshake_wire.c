@@ -3,6 +3,7 @@
 #include "rift/core/handshake_wire.h"
 
 #include "lib/base/bytes.h"
+#include "lib/base/util.h"
 #include "rift/core/wire.h"
 
 #include <errno.h>
@@ -18,29 +19,34 @@ _Static_assert(RIFT_REPLY_HEAD_BYTES + RIFT_HANDSHAKE_MESSAGE_MAX <= RIFT_MTU_BY
                    RIFT_COOKIE_DATAGRAM_BYTES <= RIFT_MTU_BYTES,
                "answers are at most as large as INIT");
 
-static size_t least_bytes(uint8_t kind)
+#define RELAY_HEAD_BYTES 8
+
+static const struct rift_datagram_shape shapes[] = {
+    {RIFT_DATAGRAM_DATA, RIFT_DATAGRAM_DATA, RIFT_DATAGRAM_DATA, RIFT_SEAL_BYTES, RIFT_MTU_MAX_BYTES},
+    {RIFT_DATAGRAM_INIT, RIFT_DATAGRAM_INIT, RIFT_DATAGRAM_INIT, RIFT_MTU_BYTES, RIFT_MTU_BYTES},
+    {RIFT_DATAGRAM_RESPONSE, RIFT_DATAGRAM_RESPONSE, RIFT_DATAGRAM_RESPONSE,
+     RIFT_REPLY_HEAD_BYTES + RIFT_MESSAGE_2_BYTES, RIFT_REPLY_HEAD_BYTES + RIFT_HANDSHAKE_MESSAGE_MAX},
+    {RIFT_DATAGRAM_FINISH, RIFT_DATAGRAM_FINISH, RIFT_DATAGRAM_FINISH,
+     RIFT_REPLY_HEAD_BYTES + RIFT_MESSAGE_3_BYTES, RIFT_REPLY_HEAD_BYTES + RIFT_HANDSHAKE_MESSAGE_MAX},
+    {RIFT_DATAGRAM_COOKIE, RIFT_DATAGRAM_COOKIE, RIFT_DATAGRAM_COOKIE, RIFT_COOKIE_DATAGRAM_BYTES,
+     RIFT_COOKIE_DATAGRAM_BYTES},
+    {RIFT_DATAGRAM_INVALID, 32, 38, RELAY_HEAD_BYTES, RIFT_MTU_BYTES},
+    {RIFT_DATAGRAM_INVALID, 48, 48, RELAY_HEAD_BYTES + RIFT_COOKIE_DATAGRAM_BYTES,
+     RELAY_HEAD_BYTES + RIFT_MTU_MAX_BYTES},
+};
+
+const struct rift_datagram_shape *rift_datagram_shapes(size_t *ret_n)
 {
-    switch (kind) {
-    case RIFT_DATAGRAM_INIT:
-        return RIFT_MTU_BYTES;
-    case RIFT_DATAGRAM_RESPONSE:
-        return RIFT_REPLY_HEAD_BYTES + RIFT_MESSAGE_2_BYTES;
-    case RIFT_DATAGRAM_FINISH:
-        return RIFT_REPLY_HEAD_BYTES + RIFT_MESSAGE_3_BYTES;
-    case RIFT_DATAGRAM_COOKIE:
-        return RIFT_COOKIE_DATAGRAM_BYTES;
-    case RIFT_DATAGRAM_DATA:
-        return RIFT_HEADER_BYTES + RIFT_TAG_BYTES;
-    default:
-        return SIZE_MAX;
-    }
+    *ret_n = WV_ARRAY_SIZE(shapes);
+    return shapes;
 }
 
 enum rift_datagram_kind rift_datagram_kind(const uint8_t *datagram, size_t len)
 {
-    if (len < 1 || len < least_bytes(datagram[0]))
-        return RIFT_DATAGRAM_INVALID;
-    return (enum rift_datagram_kind)datagram[0];
+    for (size_t i = 0; len && i < WV_ARRAY_SIZE(shapes); i++)
+        if (datagram[0] >= shapes[i].first && datagram[0] <= shapes[i].last)
+            return len >= shapes[i].least && len <= shapes[i].most ? shapes[i].kind : RIFT_DATAGRAM_INVALID;
+    return RIFT_DATAGRAM_INVALID;
 }
 
 void rift_handshake_prologue(uint32_t initiator_id, uint8_t ret_prologue[RIFT_PROLOGUE_BYTES])

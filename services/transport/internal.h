@@ -117,7 +117,7 @@ struct wv_transport {
     struct wv_transport_links links;
     struct wv_metrics *metrics;
     struct wv_udp *udp;
-    struct wv_loop_source *udp_source, *au_source, *timer;
+    struct wv_loop_source *udp_source, *au_source, *timer, *junk_timer;
     struct wv_session_page *page;
     struct rift_responder *responder;
     struct rift_responder_stats responder_seen;
@@ -133,8 +133,9 @@ struct wv_transport {
     struct session *controller; /* NULL: nobody */
     uint32_t controller_number; /* of identity's word; that session may not be here (any more) */
     uint64_t next_tick, last_tick;
-    uint64_t count_at; /* when to count junk that came and changed nothing else; NEVER: none came */
-    bool stirred;      /* by one of the datagrams of this wake-up */
+    uint64_t count_at;  /* when to count junk that came and changed nothing else; NEVER: none came */
+    bool came, stirred; /* a datagram of this wake-up; one that changed something */
+    bool resting;       /* the socket is not listened to until junk_timer */
     uint64_t bytes_at_tick;
     size_t page_used;
     struct wv_session_vault *vault;    /* NULL: sessions end with this process */

@@ -36,6 +36,9 @@ const struct wv_metric wv_transport_metrics[WV_T_METRICS] = {
                            "Times that the socket's send buffer was full."},
     [WV_T_RECEIVE_ERRORS] = {"receive_errors_total", "errors", COUNTER,
                              "Errors of the socket while receiving."},
+    [WV_T_DROPPED_KERNEL] = {"dropped_kernel_total", "datagrams", COUNTER,
+                             "Datagrams that the kernel dropped for this socket: none of RIFT by first byte "
+                             "and length, or no room."},
     [WV_T_DROPPED_MALFORMED] =
         {"dropped_malformed_total", "datagrams", COUNTER,
          "Datagrams that are none of RIFT: too short, too long, unknown kind, bad frames."},

@@ -9,6 +9,7 @@
 #include "proto/bus_media.pb-c.h"
 #include "rift/crypto/identity.h"
 #include "services/transport/internal.h"
+#include "services/transport/udp_filter.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #define FLOOR_NS    (20 * WV_NS_PER_US) /* no wake-up sooner: two packets of the fastest pacer */
 #define SLACK_NS    (20 * WV_NS_PER_US) /* of the timer; the pacer is content with 100 us */
 #define COUNT_NS    (20 * WV_NS_PER_MS) /* junk shows in the metrics so late at most */
+#define JUNK_NS     (1 * WV_NS_PER_MS)  /* after junk the socket has so long a rest */
 #define KEEP_ROUNDS 4                   /* states written in one turn of a session */
 
 const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES] = {
@@ -60,6 +62,7 @@ static void on_datagram(void *userdata, const struct wv_address *from, enum rift
                         const uint8_t *datagram, size_t len, uint64_t now)
 {
     struct wv_transport *t = userdata;
+    t->came = true;
     switch (rift_datagram_kind(datagram, len)) {
     case RIFT_DATAGRAM_DATA:
         t->stirred |= receive_data(t, from, ecn, datagram, len, now);
@@ -73,16 +76,35 @@ static void on_datagram(void *userdata, const struct wv_address *from, enum rift
     }
 }
 
+static void watch_socket(struct wv_transport *t)
+{
+    if (t->udp_source)
+        wv_loop_modify_fd(t->udp_source, (t->resting ? 0 : EPOLLIN) | (t->waits_writable ? EPOLLOUT : 0));
+}
+
+/* In a flood every datagram would be a wake-up. What brought nothing but junk is not woken by for a while:
+ * then dozens are dealt with at once. A peer's datagram waits so long at most, and only in a flood. */
+static void rest(struct wv_transport *t, bool resting, uint64_t now)
+{
+    wv_loop_timer_at(t->junk_timer, resting ? now + JUNK_NS : 0);
+    if (resting == t->resting)
+        return;
+    t->resting = resting;
+    watch_socket(t);
+}
+
 static int on_udp(void *userdata, uint32_t events, uint64_t now)
 {
     struct wv_transport *t = userdata;
     t->stirred = events != EPOLLIN;
+    t->came = false;
     /* What is left over wakes the loop again: the socket is watched by level. */
     int r = wv_udp_receive(t->udp, on_datagram, t, now);
     if (r < 0) {
         wv_error("the UDP socket is of no use", "error=\"%s\"", strerror(-r));
         return r;
     }
+    rest(t, t->came && !t->stirred && r == 0, now);
     if (t->stirred)
         transport_pump(t, now);
     else if (t->count_at == NEVER) { /* a flood of junk must not buy a turn of everything per wake-up */
@@ -90,6 +112,11 @@ static int on_udp(void *userdata, uint32_t events, uint64_t now)
         arm_timer(t, now);
     }
     return 0;
+}
+
+static int on_rested(void *userdata, uint64_t now)
+{
+    return on_udp(userdata, EPOLLIN, now);
 }
 
 /* ---- events of the sessions ---- */
@@ -134,6 +161,7 @@ static void take_events(struct wv_transport *t, struct session *s, uint64_t now)
 static void tick(struct wv_transport *t, uint64_t now)
 {
     uint64_t bytes = wv_metric_value(t->metrics, WV_T_BYTES_SENT), passed = now - t->last_tick;
+    wv_udp_count(t->udp);
     if (t->last_tick && passed)
         wv_metric_set(t->metrics, WV_T_BITRATE,
                       (uint64_t)((double)(bytes - t->bytes_at_tick) * 8e9 / (double)passed));
@@ -197,9 +225,10 @@ static void send_all(struct wv_transport *t, uint64_t now)
                              WV_NS_PER_US);
     t->planned_ns = 0;
     bool blocked = r == WV_UDP_BLOCKED;
-    if (blocked != t->waits_writable && t->udp_source)
-        wv_loop_modify_fd(t->udp_source, blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
-    t->waits_writable = blocked;
+    if (blocked != t->waits_writable) {
+        t->waits_writable = blocked;
+        watch_socket(t);
+    }
 }
 
 static void arm_timer(struct wv_transport *t, uint64_t now)
@@ -306,6 +335,10 @@ static int open_parts(struct wv_transport *t, const char **ret_why)
     int r = wv_udp_new(&t->udp, s->udp_fd, s->metrics);
     if (r < 0)
         return r;
+    *ret_why = "a filter for the UDP socket";
+    r = wv_udp_filter_attach(s->udp_fd);
+    if (r < 0)
+        return r;
     *ret_why = "the access-unit ring";
     r = wv_au_consumer_new(&t->media.ring, s->au_entries_fd, s->au_reader_fd);
     if (r < 0)
@@ -361,6 +394,8 @@ struct wv_transport *wv_transport_free(struct wv_transport *t)
         wv_loop_remove(t->au_source);
     if (t->timer)
         wv_loop_remove(t->timer);
+    if (t->junk_timer)
+        wv_loop_remove(t->junk_timer);
     for (size_t i = 0; i < t->top; i++)
         if (t->slots[i].rift)
             rift_session_free(t->slots[i].rift);
@@ -386,6 +421,8 @@ int wv_transport_start(struct wv_transport *t, const struct wv_transport_links *
     t->page_used = WV_SESSIONS_MAX;
     t->next_tick = 0;
     int r = wv_loop_add_timer(loop, on_timer, t, &t->timer);
+    if (r == 0)
+        r = wv_loop_add_timer(loop, on_rested, t, &t->junk_timer);
     if (r == 0)
         r = wv_loop_add_fd(loop, t->setup.udp_fd, EPOLLIN, on_udp, t, &t->udp_source);
     if (r == 0)

@@ -1,6 +1,6 @@
 /* Batched UDP. Runs of equal datagrams to one address and of one marking leave as one segmented message where
- * the kernel can (UDP_SEGMENT), and what it joined on the way in (UDP_GRO) is taken apart here. Must never
- * end the stage because of what one peer's network does. */
+ * the kernel can (UDP_SEGMENT). On the way in it joins none (UDP_GRO): little comes to a host, and its filter
+ * must see each. Must never end the stage because of what one peer's network does. */
 #include "services/transport/udp.h"
 
 #include "lib/base/util.h"
@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sock_diag.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -17,11 +18,10 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define RX_BATCH 16 /* messages of one system call */
+#define RX_BATCH 32 /* messages of one system call */
 /* Datagrams of one wake-up, about: then what is due has its turn, or junk would hold it up. */
-#define RX_MOST       64
-#define RX_LONGEST    1536  /* more than any datagram of RIFT: longer ones are thrown away unread */
-#define RX_BYTES      65536 /* what the kernel joins at most; touched only as far as something came */
+#define RX_MOST       128
+#define RX_BYTES      1536 /* more than any datagram of RIFT: longer ones are thrown away unread */
 #define TX_SLOTS      64
 #define SEGMENTS_MAX  44 /* of one message: 44 of the largest are below the limit of 64 KiB */
 #define SOCKET_BUFFER (4 << 20)
@@ -49,6 +49,7 @@ struct wv_udp {
         struct cmsghdr align;
     } rx_control[RX_BATCH];
     uint8_t rx_data[RX_BATCH][RX_BYTES];
+    uint32_t kernel_drops; /* as counted last */
 
     size_t tx_first, tx_count; /* committed and not yet taken by the kernel */
     struct wv_address tx_to[TX_SLOTS];
@@ -79,12 +80,12 @@ static void enlarge(int fd, int option)
  * takes the options of both families. */
 static void set_options(struct wv_udp *u)
 {
-    int on = 1, v4_probe = IP_PMTUDISC_PROBE, v6_probe = IPV6_PMTUDISC_PROBE;
+    int on = 1, off = 0, v4_probe = IP_PMTUDISC_PROBE, v6_probe = IPV6_PMTUDISC_PROBE;
     int segment = 0;
     socklen_t segment_len = sizeof segment;
     enlarge(u->fd, SO_SNDBUF);
     enlarge(u->fd, SO_RCVBUF);
-    (void)setsockopt(u->fd, SOL_UDP, UDP_GRO, &on, sizeof on);
+    (void)setsockopt(u->fd, SOL_UDP, UDP_GRO, &off, sizeof off); /* a process before may have had it */
     u->segments = getsockopt(u->fd, SOL_UDP, UDP_SEGMENT, &segment, &segment_len) == 0;
     /* Never fragmented, never refused for what an ICMP message claims: the session probes by itself. */
     (void)setsockopt(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, &v4_probe, sizeof v4_probe);
@@ -93,6 +94,14 @@ static void set_options(struct wv_udp *u)
         return;
     (void)setsockopt(u->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &v6_probe, sizeof v6_probe);
     (void)setsockopt(u->fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof on);
+}
+
+/* Datagrams that the kernel dropped at this socket since it was made: by a filter, or its buffer was full. */
+static uint32_t kernel_drops(int fd)
+{
+    uint32_t info[SK_MEMINFO_VARS] = {0};
+    socklen_t len = sizeof info;
+    return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) < 0 ? 0 : info[SK_MEMINFO_DROPS];
 }
 
 int wv_udp_new(struct wv_udp **ret, int fd, struct wv_metrics *metrics)
@@ -114,6 +123,7 @@ int wv_udp_new(struct wv_udp **ret, int fd, struct wv_metrics *metrics)
     u->metrics = metrics;
     u->marks = true;
     set_options(u);
+    u->kernel_drops = kernel_drops(fd);
     for (size_t i = 0; i < RX_BATCH; i++) {
         u->rx_iov[i] = (struct iovec){.iov_base = u->rx_data[i], .iov_len = RX_BYTES};
         u->rx[i].msg_hdr.msg_iov = &u->rx_iov[i];
@@ -202,57 +212,50 @@ void wv_address_format(const struct wv_address *address, char ret_text[WV_ADDRES
 
 /* ---- in ---- */
 
-/* What the kernel says about a message: its ECN bits, and the size of the datagrams that it was joined of. */
-static void read_control(struct msghdr *h, enum rift_ecn *ret_ecn, size_t *ret_segment)
+static enum rift_ecn read_ecn(struct msghdr *h)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
         int value = 0;
         if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS && c->cmsg_len >= CMSG_LEN(1))
-            *ret_ecn = (enum rift_ecn)(*CMSG_DATA(c) & 3);
-        if (c->cmsg_len < CMSG_LEN(sizeof value))
+            return (enum rift_ecn)(*CMSG_DATA(c) & 3);
+        if (c->cmsg_level != IPPROTO_IPV6 || c->cmsg_type != IPV6_TCLASS ||
+            c->cmsg_len < CMSG_LEN(sizeof value))
             continue;
         memcpy(&value, CMSG_DATA(c), sizeof value);
-        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS)
-            *ret_ecn = (enum rift_ecn)(value & 3);
-        else if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO && value > 0)
-            *ret_segment = (size_t)value;
+        return (enum rift_ecn)(value & 3);
     }
+    return RIFT_ECN_NONE;
 }
 
-/* Hands over message I, datagram by datagram. Returns how many they were. */
-static size_t deliver_message(struct wv_udp *u, int i, wv_udp_receive_fn fn, void *userdata, uint64_t now)
+static void deliver_one(struct wv_udp *u, int i, wv_udp_receive_fn fn, void *userdata, uint64_t now)
 {
     struct msghdr *h = &u->rx[i].msg_hdr;
     struct wv_address from;
-    enum rift_ecn ecn = RIFT_ECN_NONE;
-    size_t len = u->rx[i].msg_len, segment = len, n = 0, at = 0;
-    read_control(h, &ecn, &segment);
-    bool good = !(h->msg_flags & MSG_TRUNC) && segment <= RX_LONGEST &&
-                take_address(&u->rx_from[i], h->msg_namelen, &from);
-    do { /* once for an empty one too */
-        size_t part = WV_MIN(segment, len - at);
-        if (good)
-            fn(userdata, &from, ecn, u->rx_data[i] + at, part, now);
-        at += part;
-        n++;
-    } while (at < len);
-    wv_metric_add(u->metrics, WV_T_RECEIVED_CE, ecn == RIFT_ECN_CE ? n : 0);
-    wv_metric_add(u->metrics, WV_T_DROPPED_MALFORMED, good ? 0 : n);
-    return n;
+    enum rift_ecn ecn = read_ecn(h);
+    if (ecn == RIFT_ECN_CE)
+        wv_metric_add(u->metrics, WV_T_RECEIVED_CE, 1);
+    if (!(h->msg_flags & MSG_TRUNC) && take_address(&u->rx_from[i], h->msg_namelen, &from))
+        fn(userdata, &from, ecn, u->rx_data[i], u->rx[i].msg_len, now);
+    else
+        wv_metric_add(u->metrics, WV_T_DROPPED_MALFORMED, 1);
 }
 
-/* Returns the number of datagrams. */
-static size_t deliver(struct wv_udp *u, int messages, wv_udp_receive_fn fn, void *userdata, uint64_t now)
+static void deliver(struct wv_udp *u, int n, wv_udp_receive_fn fn, void *userdata, uint64_t now)
 {
-    size_t n = 0;
     uint64_t bytes = 0;
-    for (int i = 0; i < messages; i++) {
-        n += deliver_message(u, i, fn, userdata, now);
+    for (int i = 0; i < n; i++) {
+        deliver_one(u, i, fn, userdata, now);
         bytes += u->rx[i].msg_len;
     }
-    wv_metric_add(u->metrics, WV_T_PACKETS_RECEIVED, n);
+    wv_metric_add(u->metrics, WV_T_PACKETS_RECEIVED, (uint64_t)n);
     wv_metric_add(u->metrics, WV_T_BYTES_RECEIVED, bytes);
-    return n;
+}
+
+void wv_udp_count(struct wv_udp *u)
+{
+    uint32_t drops = kernel_drops(u->fd);
+    wv_metric_add(u->metrics, WV_T_DROPPED_KERNEL, drops - u->kernel_drops);
+    u->kernel_drops = drops;
 }
 
 static bool is_fatal(int error)
@@ -277,7 +280,8 @@ int wv_udp_receive(struct wv_udp *u, wv_udp_receive_fn fn, void *userdata, uint6
             taken++;
             continue;
         }
-        taken += deliver(u, n, fn, userdata, now);
+        deliver(u, n, fn, userdata, now);
+        taken += (size_t)n;
         if (n < RX_BATCH)
             return 0;
     }

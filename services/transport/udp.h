@@ -34,6 +34,9 @@ struct wv_udp *wv_udp_free(struct wv_udp *u);
  * a negative errno: the socket is of no use. */
 int wv_udp_receive(struct wv_udp *u, wv_udp_receive_fn fn, void *userdata, uint64_t now);
 
+/* Adds to the metrics what the kernel dropped before this process could see it. */
+void wv_udp_count(struct wv_udp *u);
+
 /* The byte of the IP header that says how a datagram wants to be treated: DSCP EF for input, AF41 for media,
  * CS0 for the rest (RFC 4594), and the ECN bits (RFC 3168). */
 uint8_t wv_udp_tos(enum rift_class traffic_class, enum rift_ecn ecn);
