@@ -99,6 +99,8 @@ void wv_http_settle(struct wv_request *q)
     if (q->status == 0)
         wv_request_refuse(q, WV_REFUSE_INTERNAL, NULL);
     count_answer(q);
+    if (q->settled)
+        q->settled(q);
     if (!q->wsi)
         return free_request(q);
     if (make_out(q) < 0) {

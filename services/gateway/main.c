@@ -2,9 +2,9 @@
  * between them; it must never be able to read those, nor to pass for one of them. */
 #include "lib/base/util.h"
 #include "lib/stage/sandbox.h"
+#include "services/gateway/cli.h"
 #include "services/gateway/gateway.h"
 #include "services/gateway/json.h"
-#include "services/gateway/routes.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -72,11 +72,10 @@ int main(int argc, char **argv)
         wv_json_init();
         if (sodium_init() < 0 || oath_init() != OATH_OK)
             code = EX_OSERR;
-        else if (settings.n_command && !strcmp(settings.command[0], "routes"))
-            wv_route_list(stdout);
+        else if (settings.n_command)
+            code = wv_gateway_cli(&settings);
         else
             code = serve(&settings, argc, argv);
-        code = code < 0 ? EX_OK : code;
     }
     wv_gateway_settings_fini(&settings);
     return code;

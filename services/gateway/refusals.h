@@ -24,6 +24,7 @@
     X(PROOF, 401, "proof", PROOF,                                                                            \
       "The signature is not by that key over the gateway's name and a fresh challenge.")                     \
     X(CHALLENGE_USED, 401, "challenge_used", PROOF, "The challenge was used before: ask for a new one.")     \
+    X(CHALLENGE_OLD, 401, "challenge_old", PROOF, "The challenge is too old: ask for a new one.")            \
     X(UNKNOWN_MACHINE, 401, "unknown_machine", PROOF,                                                        \
       "This gateway does not know that machine: register it.")                                               \
     X(CSRF, 403, "csrf", FORBIDDEN, "The page must send its X-Wavry-CSRF header.")                           \

@@ -46,8 +46,9 @@ struct wv_request {
     struct wv_token who;                /* once KNOWN, which is before any work on the store */
     bool known;
 
-    /* The handler's, freed with free() at the end. */
+    /* The handler's: freed with free() at the end; called on the loop's thread once the answer is known. */
     void *state;
+    wv_request_then_fn settled;
 
     /* The answer. */
     int status; /* 0: not yet */
