@@ -60,6 +60,7 @@ static void store_password(struct wv_request *q, struct wv_store *store)
         r = wv_request_audit(q, store, "password changed", c->account.name);
     if (r < 0)
         return wv_request_store_failed(q, store, r);
+    memcpy(q->changed, c->account.id, sizeof q->changed);
     wv_request_answer(q, 204, NULL);
 }
 

@@ -104,6 +104,7 @@ static void change_account(struct wv_request *q, struct wv_store *store)
         r = wv_store_account(store, account.id, &account);
     if (r < 0)
         return wv_request_store_failed(q, store, r);
+    memcpy(q->changed, account.id, sizeof q->changed);
     wv_request_answer(q, 200, wv_api_account_json(&account));
 }
 

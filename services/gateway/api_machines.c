@@ -62,6 +62,7 @@ static void add_machine(struct wv_request *q, struct wv_store *store)
         r = wv_request_audit(q, store, machine.is_host ? "host registered" : "device registered", name);
     if (r < 0)
         return wv_request_store_failed(q, store, r);
+    strcpy(q->changed, "*");
     wv_request_answer(q, 201, machine_json(&machine));
 }
 
@@ -88,8 +89,25 @@ static void list_machines(struct wv_request *q, struct wv_store *store)
     wv_request_store_failed(q, store, r);
 }
 
+/* Who is connected is known to the loop's thread alone. */
+static void add_online(struct wv_request *q)
+{
+    const struct wv_gateway *g = q->gateway;
+    json_t *machine;
+    size_t i;
+    if (q->status != 200 || !g->live.is_online)
+        return;
+    json_array_foreach(json_object_get(q->reply, is_hosts(q) ? "hosts" : "devices"), i, machine)
+    {
+        uint8_t key[WV_STORE_KEY_BYTES];
+        if (rift_public_key_parse(wv_json_text(machine, "key", ""), key) == 0)
+            json_object_set_new(machine, "online", json_boolean(g->live.is_online(g, key)));
+    }
+}
+
 static void get_machines(struct wv_request *q)
 {
+    q->settled = add_online;
     wv_request_run(q, WV_LANE_STORE, list_machines, NULL);
 }
 
@@ -110,6 +128,7 @@ static void remove_machine(struct wv_request *q, struct wv_store *store)
         r = wv_request_audit(q, store, machine.is_host ? "host removed" : "device removed", machine.name);
     if (r < 0)
         return wv_request_store_failed(q, store, r);
+    strcpy(q->changed, "*"); /* also those whom the host was shared with */
     wv_request_answer(q, 204, NULL);
 }
 
@@ -160,6 +179,7 @@ static void add_share(struct wv_request *q, struct wv_store *store)
         r = wv_request_audit(q, store, "host shared", with.name);
     if (r < 0)
         return wv_request_store_failed(q, store, r);
+    strcpy(q->changed, with.id);
     wv_request_answer(q, 200,
                       json_pack("{s:s, s:s, s:s, s:I}", "account", with.id, "name", with.name, "grants",
                                 grants, "created", (json_int_t)q->now_s));
@@ -205,6 +225,7 @@ static void remove_share(struct wv_request *q, struct wv_store *store)
         r = wv_request_audit(q, store, "host unshared", q->args[1]);
     if (r < 0)
         return wv_request_store_failed(q, store, r);
+    strcpy(q->changed, "*"); /* also those whom the host was shared with */
     wv_request_answer(q, 204, NULL);
 }
 

@@ -15,6 +15,10 @@ static void ping(struct wv_request *q, struct wv_store *store)
 
 static void ready(struct wv_request *q)
 {
+    const struct wv_gateway *g = q->gateway;
+    const char *missing = g->live.not_ready ? g->live.not_ready(g) : NULL;
+    if (missing)
+        return wv_request_refuse(q, WV_REFUSE_BUS_AWAY, missing);
     wv_request_answer(q, 200, json_pack("{s:s}", "status", "ready"));
 }
 

@@ -12,8 +12,19 @@
 struct wv_jobs;
 struct wv_listeners;
 struct wv_exporter;
+struct wv_gateway;
 
 #define WV_GATEWAY_SECRET_BYTES 32
+
+/* What the rest asks of the live part (presence, signaling); it fills this in when it comes up. All on the
+ * loop's thread. */
+struct wv_live_calls {
+    /* The rights of ACCOUNT (its id; "": anybody's) or its machines have changed. */
+    void (*rights_changed)(struct wv_gateway *g, const char *account);
+    bool (*is_online)(const struct wv_gateway *g, const uint8_t key[32]);
+    /* For /readyz: NULL, or a sentence that says what is missing. */
+    const char *(*not_ready)(const struct wv_gateway *g);
+};
 
 struct wv_gateway {
     struct wv_gateway_settings settings;
@@ -29,6 +40,7 @@ struct wv_gateway {
     struct wv_limits *requests, *logins, *wrong; /* by address; by address; by address and account */
     uint8_t secret[WV_GATEWAY_SECRET_BYTES];     /* all gateways of one database have the same */
     char id[33];                                 /* of this process, random: 32 hex digits */
+    struct wv_live_calls live;                   /* each may be NULL */
     size_t in_flight;                            /* requests */
     bool draining, quit;
     int exit_code;

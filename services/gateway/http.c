@@ -101,6 +101,8 @@ void wv_http_settle(struct wv_request *q)
     count_answer(q);
     if (q->settled)
         q->settled(q);
+    if (q->changed[0] && q->status < 300 && q->gateway->live.rights_changed)
+        q->gateway->live.rights_changed(q->gateway, q->changed[0] == '*' ? "" : q->changed);
     if (!q->wsi)
         return free_request(q);
     if (make_out(q) < 0) {

@@ -68,6 +68,8 @@ const struct wv_metric wv_gateway_metrics[WV_G_METRICS] = {
                                  "Refused: the database can't be reached, or is held by another."},
     [WV_G_REFUSED_STORE_FAILED] = {"refused_store_failed_total", "requests", COUNTER,
                                    "Refused: the database or the gateway failed."},
+    [WV_G_REFUSED_BUS_AWAY] = {"refused_bus_away_total", "requests", COUNTER,
+                               "Refused: the other gateways can't be reached."},
 };
 
 const struct wv_refusal_entry wv_refusals[WV_N_REFUSALS] = {

@@ -43,6 +43,7 @@ enum wv_gateway_metric {
     WV_G_REFUSED_STORE_FULL,
     WV_G_REFUSED_STORE_AWAY,
     WV_G_REFUSED_STORE_FAILED,
+    WV_G_REFUSED_BUS_AWAY,
     WV_G_METRICS,
 };
 

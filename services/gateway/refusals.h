@@ -44,6 +44,7 @@
       "The gateway's database is read-only: nothing can be changed now.")                                    \
     X(STORE_FULL, 507, "store_full", STORE_FULL, "The gateway's disk is full: nothing can be changed now.")  \
     X(STORE_AWAY, 503, "store_away", STORE_AWAY, "The gateway's database can't be reached now.")             \
+    X(BUS_AWAY, 503, "bus_away", BUS_AWAY, "The other gateways can't be reached now.")                       \
     X(STORE_FAILED, 500, "store_failed", STORE_FAILED, "The gateway's database failed.")                     \
     X(INTERNAL, 500, "internal", STORE_FAILED, "The gateway failed at this.")
 

@@ -49,6 +49,8 @@ struct wv_request {
     /* The handler's: freed with free() at the end; called on the loop's thread once the answer is known. */
     void *state;
     wv_request_then_fn settled;
+    /* Whose rights were changed, once the answer is 2xx: an account's id, "*" for anybody's, "" for none. */
+    char changed[WV_STORE_ID_BYTES];
 
     /* The answer. */
     int status; /* 0: not yet */
