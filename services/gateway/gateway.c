@@ -6,6 +6,7 @@
 #include "services/gateway/exporter.h"
 #include "services/gateway/jobs.h"
 #include "services/gateway/listen.h"
+#include "services/gateway/live.h"
 #include "services/gateway/reload.h"
 #include "services/gateway/tls.h"
 
@@ -48,6 +49,7 @@ static void begin_drain(struct wv_gateway *g, int signal)
     wv_metric_set(g->metrics, WV_G_DRAINING, 1);
     wv_metric_set(g->metrics, WV_G_READY, 0);
     wv_listeners_stop(g->listeners);
+    wv_live_drain(g);
 }
 
 static int on_signal(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
@@ -140,7 +142,7 @@ static void on_beat(lws_sorted_usec_list_t *sul)
         g->watchdog_next_ns = now + g->watchdog_period_ns;
         sd_notify(0, "WATCHDOG=1");
     }
-    if (g->draining && (!g->in_flight || now >= g->drain_until_ns)) {
+    if (g->draining && ((!g->in_flight && wv_live_is_idle(g)) || now >= g->drain_until_ns)) {
         g->quit = true;
         lws_cancel_service(g->lws);
     }
@@ -192,7 +194,11 @@ static int open_loop(struct wv_gateway *g)
     static const struct lws_protocols listen = {.name = WV_LISTENERS_PROTOCOL,
                                                 .callback = wv_listeners_callback},
                                       signals = {.name = SIGNALS_NAME, .callback = on_signal};
-    static const struct lws_protocols *protocols[] = {&http, &listen, &signals, NULL};
+    static struct lws_protocols machines = {.name = WV_LIVE_PROTOCOL,
+                                            .callback = wv_link_callback,
+                                            .rx_buffer_size = 1024,
+                                            .tx_packet_size = WV_SIGNAL_TEXT_MAX};
+    static const struct lws_protocols *protocols[] = {&http, &listen, &signals, &machines, NULL};
     const char *certificate = wv_config_string(g->settings.config, "tls_certificate");
     struct lws_context_creation_info info = {
         .port = CONTEXT_PORT_NO_LISTEN_SERVER,
@@ -203,11 +209,13 @@ static int open_loop(struct wv_gateway *g)
         .uid = (uid_t)-1,
         .gid = (gid_t)-1,
         .max_http_header_data = HEAD_MAX,
-        .timeout_secs = 20,
+        .timeout_secs = (unsigned)wv_config_int(g->settings.config, "patience_s"),
+        .timeout_secs_ah_idle = (unsigned)wv_config_int(g->settings.config, "patience_s"),
         .keepalive_timeout = 30,
         .alpn = "http/1.1",
     };
     http.per_session_data_size = wv_http_session_bytes();
+    machines.per_session_data_size = wv_link_session_bytes();
     lws_set_log_level(LLL_ERR | LLL_WARN, log_library);
     if (*certificate) {
         info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
@@ -237,7 +245,7 @@ static int open_stores(struct wv_gateway *g)
     struct wv_store *stores[STORES_MAX];
     char reason[WV_DB_REASON_BYTES] = "";
     size_t made = 0, len;
-    uint8_t secret[WV_GATEWAY_SECRET_BYTES];
+    uint8_t secret[WV_GATEWAY_SECRET_BYTES], issuer[WV_LEASES_SEED_BYTES];
     int r = 0;
     for (; r == 0 && made < WV_MIN(n, (size_t)STORES_MAX); made += r == 0)
         r = wv_store_open(&stores[made], url, reason);
@@ -247,6 +255,13 @@ static int open_stores(struct wv_gateway *g)
                                   sizeof g->secret, &len);
         snprintf(reason, sizeof reason, "%s", wv_store_reason(stores[0]));
     }
+    randombytes_buf(issuer, sizeof issuer);
+    if (r == 0)
+        r = wv_store_setting_make(stores[0], WV_LEASES_SETTING, issuer, sizeof issuer, issuer, sizeof issuer,
+                                  &len);
+    if (r == 0)
+        r = wv_live_new(g, issuer);
+    explicit_bzero(issuer, sizeof issuer);
     if (r == 0)
         r = wv_jobs_new(&g->jobs, stores, made, wake, g);
     if (r == 0)
@@ -335,10 +350,12 @@ struct wv_gateway *wv_gateway_free(struct wv_gateway *g)
     if (g->lws)
         lws_sul_cancel(&g->beat);
     g->jobs = wv_jobs_free(g->jobs);
+    wv_live_stop(g);
     g->vhost = NULL;
     if (g->lws)
         lws_context_destroy(g->lws);
     g->lws = NULL;
+    wv_live_free(g);
     g->listeners = wv_listeners_free(g->listeners);
     g->exporter = wv_exporter_free(g->exporter);
     g->requests = wv_limits_free(g->requests);
@@ -363,6 +380,7 @@ int wv_gateway_run(struct wv_gateway *g)
         g->watchdog_period_ns = watchdog_us * WV_NS_PER_US / 3;
     g->next_beat_ns = wv_now_ns() + BEAT_NS;
     lws_sul_schedule(g->lws, 0, &g->beat, on_beat, BEAT_NS / WV_NS_PER_US);
+    wv_live_start(g);
     wv_metric_set(g->metrics, WV_G_READY, 1);
     sd_notify(0, "READY=1");
     wv_notice("serving", "name=%s tls=%d", g->settings.names[0], g->ssl != NULL);

@@ -12,6 +12,7 @@
 struct wv_jobs;
 struct wv_listeners;
 struct wv_exporter;
+struct wv_live;
 struct wv_gateway;
 
 #define WV_GATEWAY_SECRET_BYTES 32
@@ -41,6 +42,7 @@ struct wv_gateway {
     uint8_t secret[WV_GATEWAY_SECRET_BYTES];     /* all gateways of one database have the same */
     char id[33];                                 /* of this process, random: 32 hex digits */
     struct wv_live_calls live;                   /* each may be NULL */
+    struct wv_live *alive;                       /* the live part itself */
     size_t in_flight;                            /* requests */
     bool draining, quit;
     int exit_code;

@@ -35,11 +35,13 @@
     X(EXISTS, 409, "exists", CONFLICT, "That name or key is taken.")                                         \
     X(CONFLICT, 409, "conflict", CONFLICT, "That does not fit to what is there.")                            \
     X(TOO_MANY, 409, "too_many", CONFLICT, "There are as many as this gateway allows: remove one.")          \
+    X(UPGRADE, 426, "upgrade", BAD_REQUEST, "This address is a WebSocket of protocol wavry-signal.1.")       \
     X(LIMITED, 429, "limited", LIMITED, "Too many requests from this address: wait.")                        \
     X(LOGIN_LIMITED, 429, "login_limited", LOGIN_LIMITED,                                                    \
       "Too many attempts to sign in from this address: wait.")                                               \
     X(BUSY, 503, "busy", BUSY, "Too much is waiting here: try again in a moment.")                           \
     X(DRAINING, 503, "draining", BUSY, "The gateway is stopping: try again in a moment.")                    \
+    X(NO_RELAY, 503, "no_relay", NO_RELAY, "No relay can be used now: try again in a moment.")               \
     X(STORE_READ_ONLY, 503, "store_read_only", STORE_READ_ONLY,                                              \
       "The gateway's database is read-only: nothing can be changed now.")                                    \
     X(STORE_FULL, 507, "store_full", STORE_FULL, "The gateway's disk is full: nothing can be changed now.")  \

@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-static const struct wv_route *const tables[] = {wv_probe_routes, wv_login_routes, wv_account_routes,
-                                                wv_machine_routes, wv_admin_routes};
+static const struct wv_route *const tables[] = {wv_probe_routes,   wv_login_routes, wv_account_routes,
+                                                wv_machine_routes, wv_admin_routes, wv_live_routes};
 
 static bool matches(const char *pattern, const char *path, char args[WV_ROUTE_ARGS][WV_ROUTE_ARG_BYTES])
 {

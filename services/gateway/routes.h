@@ -8,7 +8,7 @@
 
 /* One table for each part, its end a NULL method. */
 extern const struct wv_route wv_probe_routes[], wv_login_routes[], wv_account_routes[], wv_machine_routes[],
-    wv_admin_routes[];
+    wv_admin_routes[], wv_live_routes[];
 
 /* Finds METHOD and PATH and fills RET_ARGS. Returns the route, or NULL with RET_KNOWN: whether another method
  * would do. */

@@ -29,6 +29,8 @@ static const struct wv_config_entry wv_gateway_config[] = {
     {"connections_per_address", WV_CONFIG_INT, "256", 1, 1000000, NULL,
      "Connections at once of one IPv4 address or IPv6 /64; proxies that are trusted have no such limit. Read "
      "again on a reload."},
+    {"patience_s", WV_CONFIG_INT, "20", 1, 3600, NULL,
+     "How long a peer may take for a request's head, its body, or to take the answer, in seconds each."},
     {"requests_per_s", WV_CONFIG_INT, "20", 1, 1000000, NULL,
      "Requests a second of one IPv4 address or IPv6 /64, with a burst of five times as many. Read again on a "
      "reload."},
@@ -44,6 +46,18 @@ static const struct wv_config_entry wv_gateway_config[] = {
      "How long a host's or device's sign-in by key lasts; it makes the next one by itself."},
     {"machines_per_account", WV_CONFIG_INT, "200", 1, 1000000, NULL, "Hosts and devices of one account."},
     {"audit_days", WV_CONFIG_INT, "90", 1, 36500, NULL, "How long the audit log is kept."},
+    {"bus", WV_CONFIG_STRING, "local:", 0, 0, NULL,
+     "How this gateway reaches the others that share its database: local: (it is the only one), or the NATS "
+     "servers of all of them, nats://[USER:PASSWORD@]HOST:PORT or tls://..., with commas between."},
+    {"signals_per_s", WV_CONFIG_INT, "20", 1, 1000000, NULL,
+     "Messages a second of one machine's connection, with a burst of five times as many."},
+    {"stun_servers", WV_CONFIG_STRING, "", 0, 0, NULL,
+     "HOST:PORT of STUN servers that machines may ask for their address, with spaces between; a relay is "
+     "one."},
+    {"lease_kbps", WV_CONFIG_INT, "50000", 64, 10000000, NULL,
+     "What a lease of a relay allows in each direction, in kbit/s; a relay may allow less."},
+    {"lease_seconds", WV_CONFIG_INT, "600", 30, 86400, NULL,
+     "How long a lease of a relay lasts; clients renew theirs. Relays refuse more than their max_lease_s."},
     {"metrics_socket", WV_CONFIG_STRING, "", 0, 0, NULL,
      "Unix socket to serve metrics on over HTTP; empty: none."},
     {"metrics_listen", WV_CONFIG_STRING, "", 0, 0, NULL,
