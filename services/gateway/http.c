@@ -5,16 +5,15 @@
 #include "lib/base/util.h"
 #include "services/gateway/http_head.h"
 #include "services/gateway/listen.h"
+#include "services/gateway/page.h"
 #include "services/gateway/routes.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define BODY_WAIT_S   20 /* for the whole body */
-#define WORK_WAIT_S   60
-#define ANSWER_WAIT_S 30 /* for the whole answer: a slow reader is cut */
-#define CHUNK         (16u << 10)
-#define HEAD_BYTES    2048
+#define WORK_WAIT_S 60 /* for lanes: longer than the database may take */
+#define CHUNK       (16u << 10)
+#define HEAD_BYTES  2048
 
 /* Beside each connection. */
 struct wv_http {
@@ -24,6 +23,12 @@ struct wv_http {
 size_t wv_http_session_bytes(void)
 {
     return sizeof(struct wv_http);
+}
+
+/* For a whole body to come, or a whole answer to be taken. */
+static int patience(const struct wv_gateway *g)
+{
+    return (int)wv_config_int(g->settings.config, "patience_s");
 }
 
 /* ---- the end of a request ---- */
@@ -75,7 +80,7 @@ static void count_answer(const struct wv_request *q)
 
 static int make_out(struct wv_request *q)
 {
-    size_t len = q->file_len;
+    size_t len = q->status == 304 ? 0 : q->file_len;
     wv_cleanup(wv_free_p) char *text = NULL;
     if (q->reply) {
         text = json_dumps(q->reply, JSON_COMPACT);
@@ -111,7 +116,7 @@ void wv_http_settle(struct wv_request *q)
         lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, LWS_TO_KILL_ASYNC);
         return;
     }
-    lws_set_timeout(q->wsi, PENDING_TIMEOUT_HTTP_CONTENT, ANSWER_WAIT_S);
+    lws_set_timeout(q->wsi, PENDING_TIMEOUT_HTTP_CONTENT, patience(q->gateway));
     lws_callback_on_writable(q->wsi);
 }
 
@@ -186,6 +191,8 @@ static void check_route(struct wv_request *q, const char *method, const char *pa
 {
     bool known;
     q->route = wv_route_find(method, path, q->args, &known);
+    if (!q->route && !strcmp(method, "GET"))
+        q->route = wv_page_find(path, q->args);
     if (!q->route)
         wv_request_refuse(q, known ? WV_REFUSE_BAD_METHOD : WV_REFUSE_NOT_FOUND, NULL);
 }
@@ -253,7 +260,7 @@ static int on_request(struct wv_gateway *g, struct lws *wsi, struct wv_http *htt
         check_token(q);
     q->received_ns = wv_now_ns();
     if (expect_body(q))
-        lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, BODY_WAIT_S);
+        lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, patience(g));
     else
         dispatch(q);
     return 0;

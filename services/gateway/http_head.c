@@ -155,9 +155,12 @@ bool wv_http_has_csrf(struct wv_request *q)
 void wv_http_read_head(struct wv_request *q)
 {
     char text[HEADER_BYTES];
-    if (lws_hdr_copy(q->wsi, text, sizeof text, WSI_TOKEN_HTTP_URI_ARGS) > 0 &&
-        strlen(text) < sizeof q->query)
-        memcpy(q->query, text, strlen(text) + 1);
+    size_t len = 0;
+    for (int i = 0;
+         lws_hdr_copy_fragment(q->wsi, text, sizeof q->query - 1, WSI_TOKEN_HTTP_URI_ARGS, i) > 0 &&
+         len + 1 + strlen(text) < sizeof q->query;
+         i++)
+        len += (size_t)snprintf(q->query + len, sizeof q->query - len, "%s%s", i ? "&" : "", text);
     if (lws_hdr_copy(q->wsi, text, sizeof text, WSI_TOKEN_HTTP_AUTHORIZATION) > 0)
         q->has_token = wv_http_bearer(text, q->token) == 0;
     else if (lws_hdr_copy(q->wsi, text, sizeof text, WSI_TOKEN_HTTP_COOKIE) > 0)
@@ -226,9 +229,9 @@ static int add(struct wv_request *q, const char *name, const char *value, unsign
 int wv_http_write_head(struct wv_request *q, unsigned char **p, unsigned char *end)
 {
     const char *type = q->file ? q->file_type : "application/json";
+    size_t len = q->status == 304 ? q->file_len : q->out_len; /* RFC 9110, 8.6: as if it were sent */
     char text[32];
-    if (lws_add_http_common_headers(q->wsi, (unsigned)q->status, q->out_len ? type : NULL, q->out_len, p,
-                                    end))
+    if (lws_add_http_common_headers(q->wsi, (unsigned)q->status, q->out_len ? type : NULL, len, p, end))
         return -1;
     int r = add(q, "cache-control:", q->file ? "no-cache" : "no-store", p, end);
     if (r == 0)
@@ -243,6 +246,8 @@ int wv_http_write_head(struct wv_request *q, unsigned char **p, unsigned char *e
             p, end);
     if (r == 0 && q->file)
         r = add(q, "referrer-policy:", "no-referrer", p, end);
+    if (r == 0 && q->file_tag)
+        r = add(q, "etag:", q->file_tag, p, end);
     if (r == 0 && q->status == 401)
         r = add(q, "www-authenticate:", "Bearer", p, end);
     if (r == 0 && q->retry_after_s) {

@@ -61,6 +61,7 @@ struct wv_request {
     const void *file; /* a page's bytes instead of REPLY, never freed */
     size_t file_len;
     const char *file_type; /* their media type */
+    const char *file_tag;  /* their ETag; with a status of 304 they are named and not sent */
 
     /* http.c's alone. */
     wv_request_work_fn work;
