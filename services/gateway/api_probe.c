@@ -29,8 +29,15 @@ static void readyz(struct wv_request *q)
     wv_request_run(q, WV_LANE_STORE, ping, ready);
 }
 
+/* A WebSocket never comes here: the library has taken it by then. */
+static void not_upgraded(struct wv_request *q)
+{
+    wv_request_refuse(q, WV_REFUSE_UPGRADE, NULL);
+}
+
 const struct wv_route wv_probe_routes[] = {
     {.method = "GET", .path = "/healthz", .begin = healthz, .unlimited = true},
     {.method = "GET", .path = "/readyz", .begin = readyz, .unlimited = true},
+    {.method = "GET", .path = "/v1/signal", .begin = not_upgraded},
     {0},
 };

@@ -16,6 +16,7 @@
 #define ACCEPT_ROUND 64 /* then others have their turn */
 #define SOCKETS_MAX  16
 #define BUCKETS      4096
+#define SEND_BUFFER  65536 /* what somebody who does not read makes the kernel hold */
 
 /* All connections of one IPv4 address or IPv6 /64. */
 struct peer {
@@ -50,7 +51,7 @@ static void to_sockaddr(const struct wv_listen_at *at, struct sockaddr_in6 *six)
 static int open_one(const struct wv_listen_at *at, int *ret_fd)
 {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    const int one = 1, zero = 0;
+    const int one = 1, zero = 0, buffer = SEND_BUFFER;
     bool four = !at->any && !memcmp(at->ip, mapped, sizeof mapped);
     struct sockaddr_in6 six;
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(at->port)};
@@ -65,6 +66,7 @@ static int open_one(const struct wv_listen_at *at, int *ret_fd)
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
         (!four && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, at->any ? &zero : &one, sizeof one) < 0))
         return -errno;
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
     const struct sockaddr *address = four ? (const void *)&in : (const void *)&six;
     if (only_four)
         in.sin_addr.s_addr = htonl(INADDR_ANY);
