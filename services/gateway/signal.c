@@ -39,7 +39,7 @@ const struct wv_signal_limits wv_signal_usual = {
     .messages_burst = 100,
     .bytes_per_s = 128 << 10,
     .bytes_burst = 1 << 20,
-    .queue_messages = 64,
+    .queue_messages = 256,
     .queue_bytes = 512 << 10,
 };
 

@@ -12,7 +12,7 @@
 #define NO_NS          (2 * WV_NS_PER_S)
 #define FORWARD_NS     (3 * WV_NS_PER_S) /* then the other gateway is taken for gone */
 #define WAITING_MAX    4096
-#define WAITING_OF_ONE 16 /* of one connection */
+#define WAITING_OF_ONE 64 /* of one connection */
 
 /* ---- passing it on ---- */
 
