@@ -78,6 +78,12 @@ struct wv_token {
     bool admin; /* of the account, filled in by wv_store_token() */
 };
 int wv_store_add_token(struct wv_store *s, const struct wv_token *token);
+/* The same for a machine (TOKEN->device), against a CHALLENGE of 32 bytes that is good until EXPIRES: all of
+ * it or nothing. -EEXIST: the challenge was used before, at whichever gateway. */
+int wv_store_add_session(struct wv_store *s, const struct wv_token *token, const uint8_t challenge[32],
+                         int64_t expires);
+/* A challenge that gives no token. -EEXIST as above. */
+int wv_store_use_challenge(struct wv_store *s, const uint8_t challenge[32], int64_t expires);
 /* -ENOENT: unknown, expired, or its account is disabled. */
 int wv_store_token(struct wv_store *s, const uint8_t hash[WV_STORE_HASH_BYTES], int64_t now,
                    struct wv_token *ret);
@@ -109,6 +115,17 @@ int wv_store_share(struct wv_store *s, const char *owner, const uint8_t host[WV_
                    const char *account, const char *grants, int64_t now);
 int wv_store_unshare(struct wv_store *s, const char *owner, const uint8_t host[WV_STORE_KEY_BYTES],
                      const char *account);
+struct wv_share {
+    char account[WV_STORE_ID_BYTES], name[WV_STORE_NAME_BYTES]; /* whom it is shared with */
+    char grants[WV_STORE_TEXT_BYTES];
+    int64_t created;
+};
+typedef int (*wv_store_share_fn)(void *userdata, const struct wv_share *share);
+/* Of OWNER's host alone; none when it is not his. */
+int wv_store_shares(struct wv_store *s, const char *owner, const uint8_t host[WV_STORE_KEY_BYTES],
+                    wv_store_share_fn each, void *userdata);
+/* Hosts and devices that ACCOUNT owns. */
+int wv_store_machines_count(struct wv_store *s, const char *account, uint64_t *ret_count);
 /* Whether ACCOUNT owns or shares HOST: 0 with RET_GRANTS ("" for the owner), or -ENOENT. */
 int wv_store_may_reach(struct wv_store *s, const char *account, const uint8_t host[WV_STORE_KEY_BYTES],
                        char ret_grants[WV_STORE_TEXT_BYTES]);

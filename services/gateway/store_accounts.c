@@ -214,6 +214,26 @@ int wv_store_add_token(struct wv_store *s, const struct wv_token *token)
         5, NULL, NULL, NULL);
 }
 
+int wv_store_use_challenge(struct wv_store *s, const uint8_t challenge[32], int64_t expires)
+{
+    return wv_db_run(s->db, "INSERT INTO challenges (challenge, expires) VALUES ($1, $2)",
+                     WV_DB_ARGS(WV_DB_B(challenge, 32), WV_DB_I(expires)), 2, NULL, NULL, NULL);
+}
+
+int wv_store_add_session(struct wv_store *s, const struct wv_token *token, const uint8_t challenge[32],
+                         int64_t expires)
+{
+    int r = wv_db_begin(s->db);
+    if (r < 0)
+        return r;
+    r = wv_store_use_challenge(s, challenge, expires);
+    if (r == 0)
+        r = wv_store_add_token(s, token);
+    if (r == 0)
+        r = wv_store_saw_machine(s, token->device, token->created);
+    return wv_store_end(s, r);
+}
+
 static int take_token(void *userdata, const struct wv_db_value *row, size_t n)
 {
     struct wv_token *t = userdata;
@@ -247,6 +267,9 @@ int wv_store_end_token(struct wv_store *s, const uint8_t hash[WV_STORE_HASH_BYTE
 int wv_store_sweep(struct wv_store *s, int64_t now, int64_t audit_before)
 {
     int r = wv_db_run(s->db, "DELETE FROM tokens WHERE expires <= $1", WV_DB_ARGS(WV_DB_I(now)), 1, NULL,
+                      NULL, NULL);
+    if (r == 0)
+        r = wv_db_run(s->db, "DELETE FROM challenges WHERE expires <= $1", WV_DB_ARGS(WV_DB_I(now)), 1, NULL,
                       NULL, NULL);
     if (r == 0)
         r = wv_db_run(s->db, "DELETE FROM audit WHERE at < $1", WV_DB_ARGS(WV_DB_I(audit_before)), 1, NULL,

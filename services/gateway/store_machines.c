@@ -140,3 +140,48 @@ int wv_store_may_reach(struct wv_store *s, const char *account, const uint8_t ho
                          WV_DB_ARGS(WV_DB_B(host, WV_STORE_KEY_BYTES), WV_DB_T(account)), 2, take_grants,
                          ret_grants);
 }
+
+struct shares {
+    wv_store_share_fn each;
+    void *userdata;
+};
+
+static int take_share(void *userdata, const struct wv_db_value *row, size_t n)
+{
+    struct shares *to = userdata;
+    struct wv_share share;
+    memset(&share, 0, sizeof share);
+    if (n != 4 || wv_store_text(&row[0], share.account, sizeof share.account) < 0 ||
+        wv_store_text(&row[1], share.name, sizeof share.name) < 0 ||
+        wv_store_text(&row[2], share.grants, sizeof share.grants) < 0 ||
+        wv_store_number(&row[3], &share.created) < 0)
+        return -EBADMSG;
+    return to->each(to->userdata, &share);
+}
+
+int wv_store_shares(struct wv_store *s, const char *owner, const uint8_t host[WV_STORE_KEY_BYTES],
+                    wv_store_share_fn each, void *userdata)
+{
+    struct shares to = {each, userdata};
+    return wv_db_run(s->db,
+                     "SELECT accounts.id, accounts.name, shares.grants, shares.created FROM shares "
+                     "JOIN accounts ON accounts.id = shares.account "
+                     "JOIN machines ON machines.key = shares.host "
+                     "WHERE shares.host = $1 AND machines.account = $2 ORDER BY accounts.folded",
+                     WV_DB_ARGS(WV_DB_B(host, WV_STORE_KEY_BYTES), WV_DB_T(owner)), 2, take_share, &to, NULL);
+}
+
+static int take_count(void *userdata, const struct wv_db_value *row, size_t n)
+{
+    int64_t value;
+    int r = wv_store_number(&row[0], &value);
+    if (r == 0)
+        *(uint64_t *)userdata = (uint64_t)value;
+    return r;
+}
+
+int wv_store_machines_count(struct wv_store *s, const char *account, uint64_t *ret_count)
+{
+    return wv_store_find(s, "SELECT count(*) FROM machines WHERE account = $1", WV_DB_ARGS(WV_DB_T(account)),
+                         1, take_count, ret_count);
+}

@@ -38,5 +38,7 @@ const char *const wv_store_migrations[] = {
     "CREATE INDEX audit_at ON audit (at);"
     "CREATE INDEX audit_account ON audit (account, at);"
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value BYTEA NOT NULL);",
+    "CREATE TABLE challenges (challenge BYTEA PRIMARY KEY, expires BIGINT NOT NULL);"
+    "CREATE INDEX challenges_expire ON challenges (expires);",
 };
 const size_t wv_store_n_migrations = WV_ARRAY_SIZE(wv_store_migrations);

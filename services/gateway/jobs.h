@@ -1,0 +1,33 @@
+/* Work that must not hold up the event loop: the database's (lane STORE, a thread for each connection to it)
+ * and what costs processor time on purpose, as Argon2id does (lane SLOW, one thread, a short queue). What a
+ * job leaves behind is handled on the loop's thread again. Must never grow without a bound: a full lane says
+ * so at once. */
+#pragma once
+
+#include "services/gateway/store.h"
+
+enum wv_lane { WV_LANE_STORE, WV_LANE_SLOW, WV_LANES };
+
+#define WV_JOBS_STORE_MAX 8192
+#define WV_JOBS_SLOW_MAX  16
+
+struct wv_jobs;
+
+/* On a thread of the lane; STORE is that thread's own, NULL on the slow lane. */
+typedef void (*wv_job_fn)(void *userdata, struct wv_store *store);
+/* On the loop's thread, from wv_jobs_deliver(); always comes, once, also when the jobs are freed. */
+typedef void (*wv_job_done_fn)(void *userdata);
+/* From any thread: the loop's thread must call wv_jobs_deliver() soon. */
+typedef void (*wv_jobs_wake_fn)(void *userdata);
+
+/* Takes over STORES (N of them, each with a thread). Returns 0 or a negative errno; then STORES are still the
+ * caller's. */
+int wv_jobs_new(struct wv_jobs **ret, struct wv_store *const *stores, size_t n, wv_jobs_wake_fn wake,
+                void *userdata);
+/* Runs what waits to its end, so that what was accepted is done. */
+struct wv_jobs *wv_jobs_free(struct wv_jobs *jobs);
+
+/* Returns 0, or -EAGAIN: the lane is full, or -ENOMEM; DONE is then not called. */
+int wv_jobs_run(struct wv_jobs *jobs, enum wv_lane lane, wv_job_fn work, wv_job_done_fn done, void *userdata);
+void wv_jobs_deliver(struct wv_jobs *jobs);
+size_t wv_jobs_waiting(struct wv_jobs *jobs, enum wv_lane lane);

@@ -1,0 +1,36 @@
+# cmake -DFOLDER=... -DOUT=... -P embed.cmake: the page's files as C arrays, each with the tag that names its content.
+set(files
+  "/|index.html|text/html\; charset=utf-8"
+  "/page/page.css|page.css|text/css\; charset=utf-8"
+  "/page/page.js|page.js|text/javascript\; charset=utf-8"
+  "/page/api.js|api.js|text/javascript\; charset=utf-8"
+  "/page/dom.js|dom.js|text/javascript\; charset=utf-8"
+  "/page/views.js|views.js|text/javascript\; charset=utf-8"
+  "/page/account.js|account.js|text/javascript\; charset=utf-8"
+  "/page/qr.js|qr.js|text/javascript\; charset=utf-8"
+  "/page/icon.svg|icon.svg|image/svg+xml")
+set(arrays "")
+set(entries "")
+set(n 0)
+foreach(entry IN LISTS files)
+  string(REPLACE "|" ";" parts "${entry}")
+  list(GET parts 0 path)
+  list(GET parts 1 name)
+  list(SUBLIST parts 2 -1 type)
+  file(READ ${FOLDER}/${name} hex HEX)
+  file(SHA256 ${FOLDER}/${name} tag)
+  string(SUBSTRING ${tag} 0 32 tag)
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+  string(APPEND arrays "static const unsigned char file_${n}[] = {${bytes}};\n")
+  string(APPEND entries
+    "    {\"${path}\", \"${type}\", \"\\\"${tag}\\\"\", file_${n}, sizeof file_${n}},\n")
+  math(EXPR n "${n} + 1")
+endforeach()
+file(WRITE ${OUT} "/* Made by embed.cmake from the files of services/gateway/page. */
+#include \"services/gateway/page.h\"
+
+${arrays}
+const struct wv_page_file wv_page_files[] = {
+${entries}    {0},
+};
+")
