@@ -49,7 +49,8 @@ bool rift_punch_may_try(const uint8_t address[RIFT_ADDRESS_BYTES])
     if (is_mapped(address))
         return v4[0] != 0 && v4[0] != 127 && v4[0] < 224;
     bool discard = address[0] == 1 && sodium_is_zero(address + 1, 7);
-    return address[0] != 0xff && !discard && !sodium_is_zero(address, 12);
+    bool link_local = address[0] == 0xfe && (address[1] & 0xc0) == 0x80; /* means nothing elsewhere */
+    return address[0] != 0xff && !link_local && !discard && !sodium_is_zero(address, 12);
 }
 
 /* ---- the table ---- */
