@@ -106,6 +106,7 @@ static void put_numbers(FILE *out, const struct wv_client_stats *s)
         {"bytes_received", s->bytes_received},
         {"input_sent", s->input_sent},
         {"rtt_us", s->rtt_us},
+        {"path_switches", s->path_switches},
     };
     for (size_t i = 0; i < WV_ARRAY_SIZE(counters); i++)
         fprintf(out, "  \"%s\": %" PRIu64 ",\n", counters[i].name, counters[i].value);
@@ -126,6 +127,9 @@ int wv_numbers_write_json(const char *path, const struct wv_client_stats *stats,
     put_string(out, "state", state_name(stats->state));
     put_string(out, "reason", reason);
     put_string(out, "snapshot", snapshot);
+    put_string(out, "path", stats->path);
+    put_string(out, "path_why", stats->path_why);
+    put_string(out, "path_address", stats->path_address);
     put_numbers(out, stats);
     put_stages(out, stats);
     fputs("}\n", out);
