@@ -460,7 +460,7 @@ int wv_client_lease(struct wv_client *c, const uint8_t *lease, const uint8_t rel
 static void tell_path(const struct wv_client *c, struct wv_client_stats *ret_stats)
 {
     ret_stats->path = c->session ? "direct" : "";
-    ret_stats->path_why = c->session ? "The address was given." : "";
+    ret_stats->path_why = "";
     if (c->ways)
         wv_ways_tell(c->ways, ret_stats);
     else

@@ -7,6 +7,8 @@
 #include <check.h>
 #include <errno.h>
 #include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MS      WV_NS_PER_MS
@@ -39,6 +41,7 @@ struct peer {
     struct rift_punch *agent;
 };
 
+static char *wire_md;
 static struct peer peers[2]; /* by enum rift_role: host, client */
 static struct packet wire[4096];
 static unsigned n_wire;
@@ -396,6 +399,59 @@ START_TEST(another_network)
 }
 END_TEST
 
+/* ---- bytes ---- */
+
+/* The bytes of "NAME = hex" in section 12.5 of WIRE.md, where the hex may go on in indented lines. */
+static size_t example(const char *name, uint8_t *ret, size_t capacity)
+{
+    char line[64], digits[256];
+    snprintf(line, sizeof line, "\n%s =", name);
+    const char *p = strstr(wire_md, "### 12.5 Example");
+    p = p ? strstr(p, line) : NULL;
+    ck_assert_msg(p, "WIRE.md has no example \"%s\"", name);
+    size_t n = 0;
+    for (p += strlen(line); *p && !(*p == '\n' && p[1] != ' '); p++)
+        if (*p != ' ' && *p != '\n' && n < sizeof digits - 1)
+            digits[n++] = *p;
+    ck_assert_uint_le(n / 2, capacity);
+    digits[n] = '\0';
+    ck_assert_int_eq(wv_hex_decode(digits, ret, n / 2), 0);
+    return n / 2;
+}
+
+START_TEST(the_examples_of_the_specification)
+{
+    static const struct {
+        const char *name;
+        struct rift_knock knock;
+        bool address;
+    } all[] = {
+        {"KNOCK", {.kind = RIFT_KNOCK, .role = RIFT_ROLE_CLIENT, .number = 7}, false},
+        {"ANSWER", {.kind = RIFT_KNOCK_ANSWER, .role = RIFT_ROLE_HOST, .number = 7}, true},
+        {"KNOCK with USE",
+         {.kind = RIFT_KNOCK, .role = RIFT_ROLE_CLIENT, .flags = RIFT_KNOCK_USE, .number = 8},
+         true},
+    };
+    static const uint8_t nonce[] = {0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7};
+    uint8_t secret[32], want[RIFT_KNOCK_BYTES], got[RIFT_KNOCK_BYTES];
+    struct rift_knock_keys keys;
+    ck_assert_uint_eq(example("punch secret", secret, sizeof secret), sizeof secret);
+    rift_knock_derive(secret, &keys);
+    for (size_t i = 0; i < WV_ARRAY_SIZE(all); i++) {
+        struct rift_knock k = all[i].knock, back;
+        memcpy(k.nonce, nonce, sizeof nonce);
+        if (all[i].address)
+            ck_assert_uint_eq(example("client at", k.address, sizeof k.address), sizeof k.address);
+        ck_assert_uint_eq(example(all[i].name, want, sizeof want), sizeof want);
+        rift_knock_write(&keys, &k, got);
+        ck_assert_mem_eq(got, want, sizeof want);
+        ck_assert_int_eq(rift_knock_read(&keys, want, sizeof want, &back), 0);
+        ck_assert_mem_eq(back.address, k.address, sizeof k.address);
+        ck_assert_uint_eq(back.number, k.number);
+    }
+}
+END_TEST
+
 /* ---- bounds and strangers ---- */
 
 START_TEST(knocks_are_bounded)
@@ -526,6 +582,11 @@ END_TEST
 
 int main(void)
 {
+    uint8_t *text;
+    size_t len;
+    if (wv_read_file(TEST_WIRE_MD, 1 << 20, &text, &len) < 0)
+        return 1;
+    wire_md = (char *)text;
     Suite *suite = suite_create("punch");
     TCase *tc = tcase_create("punch");
     tcase_add_checked_fixture(tc, NULL, fini);
@@ -536,6 +597,7 @@ int main(void)
     tcase_add_test(tc, a_way_that_dies_is_left_at_once);
     tcase_add_test(tc, a_silence_of_everything_changes_nothing);
     tcase_add_test(tc, another_network);
+    tcase_add_test(tc, the_examples_of_the_specification);
     tcase_add_test(tc, knocks_are_bounded);
     tcase_add_test(tc, where_nobody_is_sent_anything);
     tcase_add_test(tc, strangers);
@@ -545,5 +607,6 @@ int main(void)
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
+    free(text);
     return failed != 0;
 }
