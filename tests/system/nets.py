@@ -106,7 +106,7 @@ class Nets:
             self.ip(side, "route", "add", f"{V4[other]}.0/24", "dev", "wan0")
             self.ip(side, "-6", "route", "add", f"2001:db8:{SIDES[other]}::/64", "dev", "wan0")
         self.join("relay", "eth0", "public", "relay", f"{RELAY}/24", f"{RELAY6}/64", f"{STUN1}/24", f"{STUN2}/24", f"{STUN6}/64")
-        self.start("relay", sys.executable, os.path.abspath(__file__), STUN1, STUN2, STUN6)
+        self.stuns = self.start("relay", sys.executable, os.path.abspath(__file__), STUN1, STUN2, STUN6)
 
     def wait_for_wire(self):
         deadline = time.monotonic() + 20
