@@ -48,7 +48,10 @@ static int copy_options(struct wv_client *c, const struct wv_client_options *o)
     c->software = strdup(o->software ? o->software : "wavry-client " WAVRY_VERSION);
     uint16_t port = o->port ? o->port : WV_CLIENT_DEFAULT_PORT;
     snprintf(c->where, sizeof c->where, strchr(o->host, ':') ? "[%s]:%u" : "%s:%u", o->host, port);
-    return c->software ? wv_link_new(&c->link, o->host, port) : -ENOMEM;
+    int r = c->software ? wv_link_new(&c->link, o->host, port) : -ENOMEM;
+    if (r == 0 && o->ways)
+        r = wv_ways_new(&c->ways, c, o->ways);
+    return r;
 }
 
 int wv_client_new(struct wv_client **ret_client, struct wv_loop *loop,
@@ -84,6 +87,7 @@ struct wv_client *wv_client_free(struct wv_client *c)
     if (c->state != WV_CLIENT_CLOSED && c->state != WV_CLIENT_REFUSED && c->link)
         client_say_goodbye(c, wv_now_ns());
     client_connection_stop(c);
+    wv_ways_free(c->ways);
     wv_link_free(c->link);
     wv_decoder_free(c->decoder);
     wv_frames_free(c->frames);
@@ -438,6 +442,32 @@ const char *wv_client_address(const struct wv_client *c)
     return wv_link_text(c->link);
 }
 
+int wv_client_set_stun(struct wv_client *c, const uint8_t (*addresses)[RIFT_ADDRESS_BYTES], size_t n)
+{
+    return c->ways ? wv_ways_set_stun(c->ways, addresses, n, wv_now_ns()) : -EINVAL;
+}
+
+int wv_client_answer(struct wv_client *c, const struct rift_candidate *candidates, size_t n)
+{
+    return c->ways ? wv_ways_answer(c->ways, candidates, n, wv_now_ns()) : -EINVAL;
+}
+
+int wv_client_lease(struct wv_client *c, const uint8_t *lease, const uint8_t relay[RIFT_ADDRESS_BYTES])
+{
+    return c->ways ? wv_ways_lease(c->ways, lease, relay, wv_now_ns()) : -EINVAL;
+}
+
+static void tell_path(const struct wv_client *c, struct wv_client_stats *ret_stats)
+{
+    ret_stats->path = c->session ? "direct" : "";
+    ret_stats->path_why = "";
+    if (c->ways)
+        wv_ways_tell(c->ways, ret_stats);
+    else
+        snprintf(ret_stats->path_address, sizeof ret_stats->path_address, "%.63s",
+                 c->session ? wv_link_text(c->link) : "");
+}
+
 void wv_client_get_stats(struct wv_client *c, struct wv_client_stats *ret_stats)
 {
     struct rift_session_stats sum;
@@ -474,6 +504,7 @@ void wv_client_get_stats(struct wv_client *c, struct wv_client_stats *ret_stats)
         .width = (uint32_t)c->picture.width,
         .height = (uint32_t)c->picture.height,
     };
+    tell_path(c, ret_stats);
     for (int i = 0; i < WV_CLIENT_N_STAGES; i++) {
         const struct wv_timing *t = &c->timing[i];
         ret_stats->stage[i].count = t->all.value;

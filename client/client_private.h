@@ -9,6 +9,7 @@
 #include "client/pairing.h"
 #include "client/timings.h"
 #include "client/wavry_client.h"
+#include "client/ways.h"
 #include "lib/base/util.h"
 #include "rift/core/handshake.h"
 #include "rift/crypto/inner.h"
@@ -50,6 +51,7 @@ struct wv_client {
 
     /* The connection. */
     struct wv_link *link;
+    struct wv_ways *ways; /* NULL: one address, which was given */
     struct wv_loop_source *socket_source, *watch_source, *timer, *prepare;
     uint64_t roam_at;                 /* look then whether our own address is another one */
     bool rebound;                     /* a new socket was tried since the host was last heard */
@@ -113,8 +115,12 @@ void client_on_closed(struct wv_client *c, const struct rift_event *event, uint6
 void client_set_state(struct wv_client *c, enum wv_client_state state, enum wv_client_reason reason,
                       const char *detail);
 
+void client_take_datagram(struct wv_client *c, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
+                          uint64_t now);
+
 /* session.c */
-void client_take_data(struct wv_client *c, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
+/* Returns whether it was authentic. */
+bool client_take_data(struct wv_client *c, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
                       uint64_t now);
 void client_drain_events(struct wv_client *c, uint64_t now);
 void client_send_session(struct wv_client *c, struct rift_session *s, uint64_t now);

@@ -82,6 +82,8 @@ static void attempt_failed(struct wv_client *c, enum wv_client_reason reason, co
         return;
     }
     c->reopen = true;
+    if (c->ways)
+        wv_ways_failed(c->ways, now);
     size_t n = wv_link_n_addresses(c->link);
     if (n > 1 && c->attempts % n != 0) {
         c->attempt_at = now;
@@ -101,6 +103,10 @@ static void roam(struct wv_client *c, bool force, uint64_t now)
 {
     int fd;
     c->roam_at = UINT64_MAX;
+    if (c->ways) {
+        wv_ways_network_changed(c->ways, now);
+        return;
+    }
     if (!c->session || !c->socket_source)
         return;
     int r = wv_link_follow(c->link, force, &fd);
@@ -134,8 +140,11 @@ static bool is_of_our_own_network(int error)
 
 static void check_roaming(struct wv_client *c, uint64_t now)
 {
-    if (!c->session)
+    if (!c->session) {
+        if (c->ways && now >= c->roam_at)
+            roam(c, false, now);
         return;
+    }
     uint64_t silent = now - WV_MIN(c->last_heard_ns, now);
     if (silent < QUIET_NS)
         c->rebound = false;
@@ -150,7 +159,7 @@ static void check_roaming(struct wv_client *c, uint64_t now)
 static int open_socket(struct wv_client *c)
 {
     c->socket_source = wv_loop_remove(c->socket_source);
-    int fd = wv_link_open_next(c->link);
+    int fd = c->ways ? wv_link_open_any(c->link) : wv_link_open_next(c->link);
     if (fd < 0)
         return fd;
     c->reopen = false;
@@ -183,6 +192,12 @@ static int new_handshake(struct wv_client *c, uint64_t now)
 static void start_attempt(struct wv_client *c, uint64_t now)
 {
     size_t n = wv_link_n_addresses(c->link);
+    if (c->ways) {
+        int r = new_handshake(c, now);
+        if (r < 0)
+            attempt_failed(c, WV_CLIENT_REASON_NETWORK, strerror(-r), now);
+        return;
+    }
     /* The resolver may block: ask it again only while nothing runs, once all its answers have failed. */
     if (n == 0 || (!c->session && c->attempts >= 2 * n)) {
         c->attempts = 0;
@@ -255,12 +270,14 @@ static void take_answer(struct wv_client *c, const uint8_t *datagram, size_t len
         take_response(c, now);
 }
 
-static void take_datagram(struct wv_client *c, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
+/* One of the protocol itself, whichever way it came. */
+void client_take_datagram(struct wv_client *c, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
                           uint64_t now)
 {
     switch (rift_datagram_kind(datagram, len)) {
     case RIFT_DATAGRAM_DATA:
-        client_take_data(c, datagram, len, ecn, now);
+        if (client_take_data(c, datagram, len, ecn, now) && c->ways)
+            wv_ways_heard(c->ways, now);
         break;
     case RIFT_DATAGRAM_RESPONSE:
     case RIFT_DATAGRAM_COOKIE:
@@ -307,7 +324,10 @@ static int on_socket(void *userdata, uint32_t events, uint64_t now)
             enum rift_ecn ecn;
             const uint8_t *datagram = wv_link_datagram(c->link, i, &len, &ecn);
             c->arrival_ns = wv_link_arrival(c->link, i);
-            take_datagram(c, datagram, len, ecn, now);
+            if (c->ways)
+                wv_ways_take(c->ways, i, datagram, len, ecn, now);
+            else
+                client_take_datagram(c, datagram, len, ecn, now);
         }
         /* Acknowledgements leave before the pictures are decoded: that takes milliseconds. */
         client_pump(c, now);
@@ -342,16 +362,21 @@ static void check_clock(struct wv_client *c, uint64_t now)
         }
     }
     bool need = !c->session || c->state == WV_CLIENT_LOST;
-    if (need && !c->initiator && now >= c->attempt_at)
+    if (need && !c->initiator && now >= c->attempt_at && (!c->ways || wv_ways_found(c->ways)))
         start_attempt(c, now);
 }
 
 static void arm_timer(struct wv_client *c, uint64_t now)
 {
     uint64_t at = WV_MIN(c->second_at, client_secrets_timeout(c));
+    bool may_try = !c->ways || wv_ways_found(c->ways);
+    if (c->ways) {
+        at = WV_MIN(at, wv_ways_timeout(c->ways));
+        at = WV_MIN(at, c->roam_at);
+    }
     if (c->initiator)
         at = WV_MIN(at, rift_initiator_timeout(c->initiator));
-    else if (!c->session || c->state == WV_CLIENT_LOST)
+    else if (may_try && (!c->session || c->state == WV_CLIENT_LOST))
         at = WV_MIN(at, c->attempt_at);
     if (c->candidate)
         at = WV_MIN(at, rift_session_timeout(c->candidate));
@@ -389,6 +414,8 @@ void client_pump(struct wv_client *c, uint64_t now)
 {
     if (client_is_final(c))
         return;
+    if (c->ways)
+        wv_ways_pump(c->ways, now);
     send_handshake(c, now);
     if (c->candidate)
         client_send_session(c, c->candidate, now);
@@ -437,9 +464,11 @@ int client_connection_start(struct wv_client *c)
     int r = wv_loop_add_timer(c->loop, on_timer, c, &c->timer);
     if (r == 0)
         r = wv_loop_add_prepare(c->loop, on_prepare, c, &c->prepare);
-    if (r == 0)
+    if (r == 0 && c->ways)
+        r = open_socket(c);
+    if (r >= 0)
         wv_loop_timer_at(c->timer, now); /* a loop that already runs must look at us */
-    return r;
+    return WV_MIN(r, 0);
 }
 
 void client_connection_stop(struct wv_client *c)

@@ -31,6 +31,7 @@ struct segment {
     size_t len;
     enum rift_ecn ecn;
     uint64_t arrival_ns;
+    int message; /* of the batch */
 };
 
 struct wv_link {
@@ -40,7 +41,13 @@ struct wv_link {
     socklen_t lengths[ADDRESSES_MAX];
     size_t n_addresses, next, current;
     int fd, old_fd, watch_fd;
-    bool marks; /* until the kernel refuses them */
+    bool marks;          /* until the kernel refuses them */
+    bool any, any_v4;    /* a socket to nobody in particular; of IPv4 alone */
+    bool aimed, fronted; /* with `any`: something is sent at all */
+    struct sockaddr_in6 aim;
+    socklen_t aim_len;
+    bool aim_v4;
+    uint8_t front[WV_LINK_FRONT];
     char text[ADDRESS_TEXT_BYTES];
 
     struct mmsghdr in[WV_LINK_BATCH], out[WV_LINK_BATCH];
@@ -50,9 +57,10 @@ struct wv_link {
         char bytes[2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct timespec))];
         struct cmsghdr align;
     } in_control[WV_LINK_BATCH], out_control[WV_LINK_BATCH];
+    struct sockaddr_in6 in_name[WV_LINK_BATCH], out_name[WV_LINK_BATCH]; /* or the shorter one of IPv4 */
     struct segment segments[WV_LINK_BATCH * SEGMENTS_MAX];
     uint8_t in_data[WV_LINK_BATCH][MESSAGE_BYTES]; /* touched only as far as something came */
-    uint8_t out_data[WV_LINK_BATCH][RIFT_MTU_MAX_BYTES];
+    uint8_t out_data[WV_LINK_BATCH][WV_LINK_FRONT + RIFT_MTU_MAX_BYTES];
 };
 
 int wv_link_new(struct wv_link **ret, const char *host, uint16_t port)
@@ -70,6 +78,7 @@ int wv_link_new(struct wv_link **ret, const char *host, uint16_t port)
         l->in[i].msg_hdr.msg_iov = &l->in_iov[i];
         l->in[i].msg_hdr.msg_iovlen = 1;
         l->in[i].msg_hdr.msg_control = l->in_control[i].bytes;
+        l->in[i].msg_hdr.msg_name = &l->in_name[i];
         l->out_iov[i] = (struct iovec){l->out_data[i], 0};
         l->out[i].msg_hdr.msg_iov = &l->out_iov[i];
         l->out[i].msg_hdr.msg_iovlen = 1;
@@ -174,6 +183,88 @@ int wv_link_open_next(struct wv_link *l)
     int r = l->fd;
     l->fd = WV_MAX(l->fd, -1);
     return r;
+}
+
+int wv_link_open_any(struct wv_link *l)
+{
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+    struct sockaddr_in in = {.sin_family = AF_INET};
+    int off = 0, fd;
+    wv_link_close(l);
+    fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    l->any = l->marks = true;
+    l->any_v4 = false;
+    if (fd >= 0 && (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0 ||
+                    bind(fd, (struct sockaddr *)&in6, sizeof in6) < 0))
+        fd = wv_close(fd);
+    if (fd < 0) { /* a system without IPv6 */
+        l->any_v4 = true;
+        fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd >= 0 && bind(fd, (struct sockaddr *)&in, sizeof in) < 0)
+            fd = wv_close(fd);
+    }
+    if (fd < 0)
+        return -errno;
+    set_options(fd, true);
+    if (!l->any_v4)
+        set_options(fd, false);
+    l->fd = fd;
+    return fd;
+}
+
+uint16_t wv_link_port(const struct wv_link *l)
+{
+    struct sockaddr_in6 name; /* the port is at the same place in both */
+    socklen_t len = sizeof name;
+    if (!l->any || l->fd < 0 || getsockname(l->fd, (struct sockaddr *)&name, &len) < 0)
+        return 0;
+    return ntohs(name.sin6_port);
+}
+
+static bool is_mapped(const uint8_t *address)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    return memcmp(address, mapped, sizeof mapped) == 0;
+}
+
+void wv_link_aim(struct wv_link *l, const uint8_t *address, const uint8_t *front)
+{
+    l->fronted = front != NULL;
+    if (front)
+        memcpy(l->front, front, sizeof l->front);
+    l->aimed = address && (!l->any_v4 || is_mapped(address));
+    if (!l->aimed)
+        return;
+    l->aim_v4 = is_mapped(address);
+    memset(&l->aim, 0, sizeof l->aim);
+    if (l->any_v4) {
+        struct sockaddr_in in = {.sin_family = AF_INET};
+        memcpy(&in.sin_addr, address + 12, 4);
+        memcpy(&in.sin_port, address + 16, 2);
+        memcpy(&l->aim, &in, sizeof in);
+        l->aim_len = sizeof in;
+        return;
+    }
+    l->aim.sin6_family = AF_INET6;
+    memcpy(&l->aim.sin6_addr, address, 16);
+    memcpy(&l->aim.sin6_port, address + 16, 2);
+    l->aim_len = sizeof l->aim;
+}
+
+void wv_link_from(const struct wv_link *l, int i, uint8_t ret_address[RIFT_ADDRESS_BYTES])
+{
+    const struct sockaddr_in6 *name = &l->in_name[l->segments[i].message];
+    memset(ret_address, 0, RIFT_ADDRESS_BYTES);
+    if (name->sin6_family == AF_INET6) {
+        memcpy(ret_address, &name->sin6_addr, 16);
+        memcpy(ret_address + 16, &name->sin6_port, 2);
+    } else if (name->sin6_family == AF_INET) {
+        struct sockaddr_in in;
+        memcpy(&in, name, sizeof in);
+        ret_address[10] = ret_address[11] = 0xff;
+        memcpy(ret_address + 12, &in.sin_addr, 4);
+        memcpy(ret_address + 16, &in.sin_port, 2);
+    }
 }
 
 /* ---- this machine's own address ---- */
@@ -289,7 +380,8 @@ static int split(struct wv_link *l, int i, int n, const struct timespec *wall, u
     read_control(&l->in[i].msg_hdr, &ecn, &segment, &at);
     uint64_t came_ns = at.tv_sec ? arrival(&at, wall, now) : now;
     for (size_t from = 0; from < len && n < (int)WV_ARRAY_SIZE(l->segments); from += segment)
-        l->segments[n++] = (struct segment){l->in_data[i] + from, WV_MIN(segment, len - from), ecn, came_ns};
+        l->segments[n++] =
+            (struct segment){l->in_data[i] + from, WV_MIN(segment, len - from), ecn, came_ns, i};
     return n;
 }
 
@@ -297,8 +389,10 @@ int wv_link_receive(struct wv_link *l)
 {
     if (l->fd < 0)
         return 0;
-    for (int i = 0; i < WV_LINK_BATCH; i++)
+    for (int i = 0; i < WV_LINK_BATCH; i++) {
         l->in[i].msg_hdr.msg_controllen = sizeof l->in_control[i].bytes;
+        l->in[i].msg_hdr.msg_namelen = sizeof l->in_name[i];
+    }
     int messages = recvmmsg(l->fd, l->in, WV_LINK_BATCH, MSG_DONTWAIT, NULL), n = 0;
     if (messages < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
@@ -328,20 +422,32 @@ uint8_t *wv_link_reserve(struct wv_link *l, size_t *ret_capacity)
 {
     if (l->n_out == WV_LINK_BATCH)
         wv_link_flush(l);
-    *ret_capacity = sizeof l->out_data[0];
-    return l->out_data[l->n_out];
+    *ret_capacity = RIFT_MTU_MAX_BYTES;
+    return l->out_data[l->n_out] + WV_LINK_FRONT;
 }
 
 void wv_link_commit(struct wv_link *l, size_t len, uint8_t tos)
 {
+    if (l->any && !l->aimed)
+        return;
     unsigned i = l->n_out++;
     struct msghdr *h = &l->out[i].msg_hdr;
-    l->out_iov[i].iov_len = len;
+    size_t front = l->any && l->fronted ? WV_LINK_FRONT : 0;
+    l->out_iov[i] = (struct iovec){l->out_data[i] + WV_LINK_FRONT - front, front + len};
+    if (front)
+        memcpy(l->out_data[i], l->front, front);
+    h->msg_name = NULL;
+    h->msg_namelen = 0;
+    if (l->any) {
+        l->out_name[i] = l->aim;
+        h->msg_name = &l->out_name[i];
+        h->msg_namelen = l->aim_len;
+    }
     h->msg_control = NULL;
     h->msg_controllen = 0;
     if (!tos || !l->marks || l->fd < 0)
         return;
-    bool v4 = l->addresses[l->current].ss_family == AF_INET;
+    bool v4 = l->any ? l->aim_v4 : l->addresses[l->current].ss_family == AF_INET;
     int value = tos;
     h->msg_control = l->out_control[i].bytes;
     h->msg_controllen = CMSG_SPACE(sizeof value);
@@ -377,7 +483,9 @@ int wv_link_flush(struct wv_link *l)
         }
         if (errno == EINTR || make_humbler(l, sent, errno))
             continue;
-        if (errno == EMSGSIZE) { /* a probe that is larger than our own interface takes */
+        /* A probe that is larger than our own interface takes; or there is no way to one of many addresses.
+         */
+        if (errno == EMSGSIZE || (l->any && errno != EAGAIN && errno != ENOBUFS && errno != EBADF)) {
             sent++;
             continue;
         }

@@ -22,6 +22,17 @@ int wv_link_resolve(struct wv_link *l);
 /* Closes the socket and opens one to the next of the addresses, in turn. Returns the descriptor (owned by the
  * link) or a negative errno. */
 int wv_link_open_next(struct wv_link *l);
+/* The same with a socket to nobody in particular, IPv6 and IPv4 where the system has both: wv_link_aim() says
+ * where to, wv_link_from() where from. */
+int wv_link_open_any(struct wv_link *l);
+/* Of the socket to nobody in particular; 0: it is not open. */
+uint16_t wv_link_port(const struct wv_link *l);
+/* Where what is committed from now on goes, with the WV_LINK_FRONT bytes of FRONT before it (NULL: none).
+ * ADDRESS NULL: nowhere, it is dropped. */
+#define WV_LINK_FRONT 8
+void wv_link_aim(struct wv_link *l, const uint8_t *address, const uint8_t *front);
+/* Where datagram I of the last batch came from. */
+void wv_link_from(const struct wv_link *l, int i, uint8_t ret_address[RIFT_ADDRESS_BYTES]);
 void wv_link_close(struct wv_link *l);
 size_t wv_link_n_addresses(const struct wv_link *l);
 

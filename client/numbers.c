@@ -33,7 +33,7 @@ void wv_numbers_overlay(const struct wv_client_stats *s, const char *renderer, c
     double loss = packets ? 100.0 * (double)s->packets_lost / (double)packets : 0;
     snprintf(ret, capacity,
              "%4ux%-4u %5.1f fps %6.2f Mbit/s %s\n"
-             "rtt %6.2f ms   loss %5.2f %%\n"
+             "rtt %6.2f ms   loss %5.2f %%   %s\n"
              "frames repaired %-6" PRIu64 " lost %" PRIu64 "\n"
              "latency      p50      p99 ms\n"
              "network  %7.2f  %7.2f\n"
@@ -42,7 +42,7 @@ void wv_numbers_overlay(const struct wv_client_stats *s, const char *renderer, c
              "total    %7.2f  %7.2f\n"
              "input    %7.2f  %7.2f",
              s->width, s->height, s->fps, (double)s->bitrate_bps / 1e6, renderer, (double)s->rtt_us / 1000,
-             loss, s->frames_repaired, s->frames_lost, MS(WV_CLIENT_STAGE_NETWORK, p50_us),
+             loss, s->path, s->frames_repaired, s->frames_lost, MS(WV_CLIENT_STAGE_NETWORK, p50_us),
              MS(WV_CLIENT_STAGE_NETWORK, p99_us), MS(WV_CLIENT_STAGE_DECODE, p50_us),
              MS(WV_CLIENT_STAGE_DECODE, p99_us), MS(WV_CLIENT_STAGE_PRESENT, p50_us),
              MS(WV_CLIENT_STAGE_PRESENT, p99_us), MS(WV_CLIENT_STAGE_GLASS, p50_us),
@@ -106,6 +106,7 @@ static void put_numbers(FILE *out, const struct wv_client_stats *s)
         {"bytes_received", s->bytes_received},
         {"input_sent", s->input_sent},
         {"rtt_us", s->rtt_us},
+        {"path_switches", s->path_switches},
     };
     for (size_t i = 0; i < WV_ARRAY_SIZE(counters); i++)
         fprintf(out, "  \"%s\": %" PRIu64 ",\n", counters[i].name, counters[i].value);
@@ -126,6 +127,9 @@ int wv_numbers_write_json(const char *path, const struct wv_client_stats *stats,
     put_string(out, "state", state_name(stats->state));
     put_string(out, "reason", reason);
     put_string(out, "snapshot", snapshot);
+    put_string(out, "path", stats->path);
+    put_string(out, "path_why", stats->path_why);
+    put_string(out, "path_address", stats->path_address);
     put_numbers(out, stats);
     put_stages(out, stats);
     fputs("}\n", out);

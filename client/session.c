@@ -101,25 +101,26 @@ void client_drain_events(struct wv_client *c, uint64_t now)
     }
 }
 
-void client_take_data(struct wv_client *c, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
+bool client_take_data(struct wv_client *c, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
                       uint64_t now)
 {
     uint32_t id;
     if (rift_datagram_receiver(datagram, len, &id) < 0)
-        return;
+        return false;
     if (c->candidate && id == c->candidate_id) {
         rift_session_set_arrival(c->candidate, c->arrival_ns);
         if (rift_session_receive_from(c->candidate, host_address, ecn, datagram, len, now) != 0)
-            return;
+            return false;
         promote(c, now);
     } else {
         if (!c->session || id != c->session_id)
-            return;
+            return false;
         rift_session_set_arrival(c->session, c->arrival_ns);
         if (rift_session_receive_from(c->session, host_address, ecn, datagram, len, now) != 0)
-            return;
+            return false;
     }
     c->last_heard_ns = now;
+    return true;
 }
 
 /* DSCP EF for input, CS0 for what can wait. */

@@ -7,6 +7,7 @@
 #include "lib/ipc/loop.h"
 #include "rift/core/session.h"
 #include "rift/crypto/identity.h"
+#include "rift/punch/agent.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -78,11 +79,30 @@ enum wv_client_pair_outcome {
     WV_CLIENT_PAIR_LOST,     /* no answer came */
 };
 
+/* What the host must be told before it can be reached without a known address: sealed to its key, through a
+ * gateway. */
+struct wv_client_offer {
+    uint8_t secret[RIFT_KNOCK_SECRET_BYTES]; /* fresh for each offer */
+    uint8_t relay_key[32];                   /* Ed25519: ours in a lease for this offer */
+    struct rift_candidate candidates[RIFT_PUNCH_CANDIDATES];
+    size_t n_candidates;
+};
+
+/* A host that is found by others than the client: they carry offers to it, and its answers and leases back by
+ * wv_client_answer() and wv_client_lease(). */
+struct wv_client_ways {
+    /* An offer is to go to the host: once wv_client_set_stun() was called and servers answered or took too
+     * long, and again when the host could not be reached by the one before. It replaces those before. */
+    void (*offer)(void *userdata, const struct wv_client_offer *offer);
+    void *userdata;
+};
+
 struct wv_client_options {
-    const char *host; /* name, IPv4 or IPv6 address (no brackets) */
+    const char *host; /* name, IPv4 or IPv6 address (no brackets); with `ways` only what a person calls it */
     uint16_t port;    /* 0: WV_CLIENT_DEFAULT_PORT */
     const struct rift_identity *identity;
     const uint8_t *host_key;           /* X25519 public key that the host must prove; NULL only with `pair` */
+    const struct wv_client_ways *ways; /* NULL: `host` and `port` are dialled */
     const struct wv_client_pair *pair; /* NULL: connect to watch */
     const char *software;              /* NULL: "wavry-client VERSION" */
     bool view_only;
@@ -158,6 +178,10 @@ struct wv_client_stats {
     uint64_t packets_received, packets_lost, packets_dropped, packets_sent;
     uint64_t input_sent; /* events accepted by a session */
     uint64_t rtt_us;
+    const char *path;     /* "direct", "relayed"; "" while there is none */
+    const char *path_why; /* a sentence for a person */
+    uint64_t path_switches;
+    char path_address[64];   /* of the host or the relay, "" while there is none */
     int64_t clock_offset_us; /* host clock minus ours */
     uint64_t keyframe_requests;
     uint32_t width, height; /* of the last picture */
@@ -198,6 +222,18 @@ void wv_client_flush(struct wv_client *c);
 
 /* The picture that was passed last has been handed to the display (call once per picture). */
 void wv_client_presented(struct wv_client *c, uint64_t now);
+
+/* ---- with options.ways ---- */
+
+/* The STUN servers to ask, N of at most 4 addresses; none: the offer has only this machine's own addresses.
+ * Call it once at the beginning, and again when they are others. Returns 0 or -EINVAL. */
+int wv_client_set_stun(struct wv_client *c, const uint8_t (*addresses)[RIFT_ADDRESS_BYTES], size_t n);
+/* Where the host says that it may be reached, for the newest offer; again: more of them. Returns 0, or
+ * -EINVAL: none of them can be tried. */
+int wv_client_answer(struct wv_client *c, const struct rift_candidate *candidates, size_t n);
+/* A lease for the newest offer (RIFT_LEASE_BYTES) and its relay, or a later end of the same. The host must
+ * get it too. Returns 0 or -EINVAL, -ENOMEM. */
+int wv_client_lease(struct wv_client *c, const uint8_t *lease, const uint8_t relay[RIFT_ADDRESS_BYTES]);
 
 /* Asks for a keyframe: for a caller that decodes by itself or starts to record. */
 void wv_client_request_keyframe(struct wv_client *c);

@@ -285,8 +285,9 @@ static bool answer_log_level(struct client *c, const char *argument, struct answ
 
 static bool is_for_identity(const char *verb)
 {
-    static const char *const verbs[] = {"authorize", "grant",       "revoke",      "peers",      "control",
-                                        "pair",      "pair-status", "pair-cancel", "pair-reopen"};
+    static const char *const verbs[] = {"authorize",   "grant",   "revoke",      "peers",
+                                        "control",     "pair",    "pair-status", "pair-cancel",
+                                        "pair-reopen", "gateway", "gateway-set", "gateway-sign"};
     for (size_t i = 0; i < WV_ARRAY_SIZE(verbs); i++)
         if (!strcmp(verb, verbs[i]))
             return true;

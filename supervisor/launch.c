@@ -182,12 +182,14 @@ static void describe(struct wv_child *c, const struct wv_spawn *s, const struct 
         snprintf(user, sizeof user, "weaker: same user as the supervisor");
     if (spawned->network_closed)
         snprintf(network, sizeof network, "no network");
+    else if (c->wiring->network)
+        snprintf(network, sizeof network, "the network, but no port and no key");
     else if (!s->no_network)
         snprintf(network, sizeof network, "weaker: has the network, for the display");
     else
         snprintf(network, sizeof network, "weaker: has the network (%s)", strerror(-spawned->network_error));
     snprintf(c->confinement, sizeof c->confinement, "%s, %s, no capabilities, seccomp", user, network);
-    if (!spawned->network_closed)
+    if (!spawned->network_closed && !c->wiring->network)
         wv_warning("a stage keeps the network namespace", "stage=%s confinement=\"%s\"", c->wiring->name,
                    c->confinement);
 }
@@ -205,7 +207,7 @@ int wv_launch(struct wv_child *c, pid_t *ret_pid, int *ret_pidfd)
     struct wv_spawn spawn = {.change_user = s->places.separate,
                              .uid = s->places.uids[c->index],
                              .gid = s->places.gids[c->index],
-                             .no_network = !needs_network(c)};
+                             .no_network = !needs_network(c) && !c->wiring->network};
     struct wv_spawned spawned;
     char program[640];
     snprintf(program, sizeof program, "%s/%s", s->libexec, c->wiring->program);

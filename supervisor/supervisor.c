@@ -21,6 +21,7 @@ static const struct wv_metric metrics[WV_SUP_N_METRICS] = {
     {"restarts_capture_total", "restarts", WV_METRIC_COUNTER, "Times that capture was started again."},
     {"restarts_encoder_total", "restarts", WV_METRIC_COUNTER, "Times that encoder was started again."},
     {"restarts_input_total", "restarts", WV_METRIC_COUNTER, "Times that input was started again."},
+    {"restarts_reach_total", "restarts", WV_METRIC_COUNTER, "Times that reach was started again."},
     [WV_SUP_HANGS] = {"hangs_total", "stages", WV_METRIC_COUNTER,
                       "Stages killed because their heartbeat stopped."},
     [WV_SUP_FAILURES] = {"failures_total", "stages", WV_METRIC_COUNTER,

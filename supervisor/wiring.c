@@ -25,6 +25,7 @@ const struct wv_vault_item wv_vault_items[] = {
     {"metrics-transport", WV_VAULT_METRICS, "transport"},
     {"metrics-input", WV_VAULT_METRICS, "input"},
     {"metrics-identity", WV_VAULT_METRICS, "identity"},
+    {"metrics-reach", WV_VAULT_METRICS, "reach"},
     {"metrics-supervisor", WV_VAULT_METRICS, NULL},
 };
 const size_t wv_vault_n_items = WV_ARRAY_SIZE(wv_vault_items);
@@ -78,6 +79,11 @@ const struct wv_wiring_stage wv_wiring_stages[WV_WIRING_STAGES] = {
              {"uinput", "uinput", false},
              {"uinput-tablet", "uinput-tablet", false},
              {"uinput-mouse", "uinput-mouse", false}}},
+    {.name = "reach",
+     .program = "wavry-reach",
+     .user = "wavry-reach",
+     .network = true,
+     .fds = {{"metrics", "metrics-reach", false}}},
 };
 
 const struct wv_wiring_link wv_wiring_links[] = {
@@ -89,6 +95,9 @@ const struct wv_wiring_link wv_wiring_links[] = {
     {"identity", "encoder"},
     {"identity", "capture"},
     {"identity", "input"},
+    /* Signals of clients that a gateway carries, sealed for identity; where this machine may be reached. */
+    {"identity", "reach"},
+    {"transport", "reach"},
 };
 const size_t wv_wiring_n_links = WV_ARRAY_SIZE(wv_wiring_links);
 

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define WV_WIRING_STAGES 5
+#define WV_WIRING_STAGES 6
 
 enum wv_vault_kind {
     WV_VAULT_RAW_RING, /* this item and the next: frames, reader */
@@ -44,6 +44,7 @@ struct wv_wiring_stage {
     bool display; /* is told where the display is */
     bool spare;   /* systemd may start a second process that waits for the first to end */
     bool state;   /* has a folder of its own for what must survive */
+    bool network; /* keeps the machine's network: it makes connections of its own */
     struct wv_wiring_fd fds[9];
 };
 

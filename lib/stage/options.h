@@ -4,7 +4,7 @@
 #include "lib/base/log.h"
 #include "lib/stage/stage.h"
 
-#define WV_CONFIG_GROUPS "supervisor|capture|encoder|transport|input|identity|client|metrics"
+#define WV_CONFIG_GROUPS "supervisor|capture|encoder|transport|input|identity|reach|client|metrics"
 
 #define WV_STAGE_OPTIONS_MAX 64
 

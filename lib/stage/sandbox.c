@@ -238,9 +238,9 @@ static int add_memory(scmp_filter_ctx ctx)
 
 static int add_sockets(scmp_filter_ctx ctx, bool network)
 {
-    static const uint64_t families[] = {AF_UNIX, AF_INET, AF_INET6};
+    static const uint64_t families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
     int r = 0;
-    for (unsigned i = 0; r == 0 && i < (network ? 3u : 1u); i++) {
+    for (unsigned i = 0; r == 0 && i < (network ? 4u : 1u); i++) {
         const struct scmp_arg_cmp family = SCMP_A0(SCMP_CMP_EQ, families[i]);
         r = allow(ctx, SCMP_SYS(socket), 1, &family);
     }

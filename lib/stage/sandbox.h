@@ -9,7 +9,7 @@
 struct wv_sandbox {
     const char *const
         *syscalls;      /* allow-list on top of the base list that every stage needs; NULL-terminated */
-    bool network;       /* may create AF_INET/AF_INET6 sockets (none of the host's stages) */
+    bool network;       /* may create AF_INET/AF_INET6 sockets, and ask the kernel for addresses (reach alone) */
     bool threads_later; /* makes threads after lockdown (clone with thread flags only) */
     bool file_reads;    /* openat O_RDONLY after lockdown */
     bool file_writes;   /* openat for writing, rename, unlink, fsync after lockdown (identity) */

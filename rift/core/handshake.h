@@ -19,7 +19,7 @@ enum rift_datagram_kind {
 };
 
 /* Datagrams whose first byte is FIRST to LAST have LEAST to MOST bytes, WIRE.md section 1.1. KIND is INVALID
- * where a host has its dealings with relays, and no session or handshake. */
+ * where it is of no session or handshake: a host's dealings with relays, knocks. */
 struct rift_datagram_shape {
     enum rift_datagram_kind kind;
     uint8_t first, last;

@@ -20,6 +20,7 @@ _Static_assert(RIFT_REPLY_HEAD_BYTES + RIFT_HANDSHAKE_MESSAGE_MAX <= RIFT_MTU_BY
                "answers are at most as large as INIT");
 
 #define RELAY_HEAD_BYTES 8
+#define KNOCK_BYTES      64
 
 static const struct rift_datagram_shape shapes[] = {
     {RIFT_DATAGRAM_DATA, RIFT_DATAGRAM_DATA, RIFT_DATAGRAM_DATA, RIFT_SEAL_BYTES, RIFT_MTU_MAX_BYTES},
@@ -33,6 +34,7 @@ static const struct rift_datagram_shape shapes[] = {
     {RIFT_DATAGRAM_INVALID, 32, 38, RELAY_HEAD_BYTES, RIFT_MTU_BYTES},
     {RIFT_DATAGRAM_INVALID, 48, 48, RELAY_HEAD_BYTES + RIFT_COOKIE_DATAGRAM_BYTES,
      RELAY_HEAD_BYTES + RIFT_MTU_MAX_BYTES},
+    {RIFT_DATAGRAM_INVALID, 80, 81, KNOCK_BYTES, KNOCK_BYTES},
 };
 
 const struct rift_datagram_shape *rift_datagram_shapes(size_t *ret_n)

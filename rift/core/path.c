@@ -120,6 +120,23 @@ static int move(struct rift_path *p, uint64_t now)
     return RIFT_PATH_CHANGED;
 }
 
+int rift_path_move_to(struct rift_path *p, const uint8_t address[RIFT_ADDRESS_BYTES], uint64_t now)
+{
+    uint8_t old[RIFT_ADDRESS_BYTES];
+    bool moves = !p->known || !same(p->current, address);
+    p->state = RIFT_PATH_STEADY;
+    p->heard_ns = now;
+    p->refused_known = false;
+    if (!moves)
+        return 0;
+    copy(old, p->current);
+    copy(p->current, address);
+    if (p->known)
+        refuse(p, old, now);
+    p->known = true;
+    return RIFT_PATH_CHANGED;
+}
+
 static bool is_refused(const struct rift_path *p, const uint8_t *address, uint64_t now)
 {
     return p->refused_known && now < p->refused_until && same(address, p->refused) &&

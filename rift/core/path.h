@@ -78,6 +78,10 @@ int rift_path_on_response(struct rift_path *p, const uint8_t token[RIFT_PATH_TOK
                           const uint8_t address[RIFT_ADDRESS_BYTES], uint64_t counter, uint64_t now);
 int rift_path_tick(struct rift_path *p, uint64_t now);
 
+/* The peer's own, fresh and authenticated word that its datagrams come from ADDRESS, which is proven: nobody
+ * has to be asked. What of the way before is still under way does not bring the flow back. */
+int rift_path_move_to(struct rift_path *p, const uint8_t address[RIFT_ADDRESS_BYTES], uint64_t now);
+
 /* Whether a second copy of a datagram, from ADDRESS, would tell something; and what to do with one that is
  * genuine: somebody's copy from elsewhere had overtaken it. */
 bool rift_path_wants_copy(const struct rift_path *p, const uint8_t address[RIFT_ADDRESS_BYTES]);

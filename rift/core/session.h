@@ -238,6 +238,10 @@ int rift_session_send_to(struct rift_session *s, uint8_t *buffer, size_t capacit
 /* The peer's address that the flow goes to now; all zero: none is known. */
 void rift_session_get_address(const struct rift_session *s, uint8_t ret_address[RIFT_ADDRESS_BYTES]);
 
+/* The peer's own word, fresh, authenticated elsewhere (rift/punch), that its datagrams come from ADDRESS from
+ * now on, which answered there: the flow goes there at once. */
+void rift_session_move_to(struct rift_session *s, const uint8_t address[RIFT_ADDRESS_BYTES], uint64_t now);
+
 /* Our own end of the path is another one (a new network, a new socket): measures it anew, and says something
  * at once, so that the peer notices. */
 void rift_session_path_changed(struct rift_session *s, uint64_t now);

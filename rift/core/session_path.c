@@ -73,6 +73,12 @@ void rift_session_get_address(const struct rift_session *s, uint8_t ret_address[
     memcpy(ret_address, s->path.current, RIFT_ADDRESS_BYTES);
 }
 
+void rift_session_move_to(struct rift_session *s, const uint8_t address[RIFT_ADDRESS_BYTES], uint64_t now)
+{
+    if (!s->closed)
+        rift_session_path_result(s, rift_path_move_to(&s->path, address, now), now);
+}
+
 void rift_session_path_changed(struct rift_session *s, uint64_t now)
 {
     if (!s->closed)

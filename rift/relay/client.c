@@ -278,6 +278,14 @@ int rift_relay_client_renew(struct rift_relay_client *c, const uint8_t lease[RIF
     return r;
 }
 
+void rift_relay_client_resume(struct rift_relay_client *c, const uint8_t header[RIFT_RELAY_HEADER_BYTES],
+                              uint64_t now)
+{
+    memcpy(c->header, header, sizeof c->header);
+    c->bound = true;
+    go(c, STEP_PING, now);
+}
+
 void rift_relay_client_moved(struct rift_relay_client *c, uint64_t now)
 {
     if (c->step != STEP_NONE)

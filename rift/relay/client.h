@@ -58,3 +58,8 @@ int rift_relay_client_renew(struct rift_relay_client *c, const uint8_t lease[RIF
 /* Our address changed, or may have: proves anew at once. */
 void rift_relay_client_moved(struct rift_relay_client *c, uint64_t now);
 void rift_relay_client_get_status(const struct rift_relay_client *c, struct rift_relay_client_status *ret);
+
+/* A process before this one was bound with HEADER, from the same address: datagrams pass at once; whether the
+ * relay still knows us is asked at once too. */
+void rift_relay_client_resume(struct rift_relay_client *c, const uint8_t header[RIFT_RELAY_HEADER_BYTES],
+                              uint64_t now);

@@ -46,6 +46,13 @@ const struct wv_metric wv_identity_metrics[WV_IDENTITY_METRICS] = {
                                   "Attempts to prove a pairing code."},
     [WV_IDENTITY_PAIRING_FAILURES] = {"pairing_failures", "runs", WV_METRIC_GAUGE,
                                       "Failed attempts of the last day; at 10 pairing is closed."},
+    [WV_IDENTITY_SIGNALS] = {"signals_total", "messages", WV_METRIC_COUNTER,
+                             "Sealed messages that came through a gateway."},
+    [WV_IDENTITY_SIGNALS_BAD] =
+        {"signals_bad_total", "messages", WV_METRIC_COUNTER,
+         "Those that were of nobody known, did not open, were repeated or made no sense."},
+    [WV_IDENTITY_OFFERS] = {"offers_total", "offers", WV_METRIC_COUNTER,
+                            "Clients that asked for a way to this host through a gateway and got an answer."},
     [WV_IDENTITY_NOISE_US] = {"noise_us", "us", WV_METRIC_HISTOGRAM, "Time to answer one handshake message."},
 };
 
@@ -220,6 +227,11 @@ const struct wv_bus_rule wv_identity_rules[WV_IDENTITY_RULES] = {
      wv_arbiter_on_cursor_key_question},
     {"input", &wavry__bus__controller_question__descriptor, WV_PHASE_RUN, 100, 16,
      wv_arbiter_on_controller_question},
+    {"reach", &wavry__bus__gateway_question__descriptor, WV_PHASE_RUN, 100, 16, wv_reach_on_question},
+    {"reach", &wavry__bus__gateway_challenge__descriptor, WV_PHASE_RUN, 10, 512, wv_reach_on_challenge},
+    {"reach", &wavry__bus__local_candidates__descriptor, WV_PHASE_RUN, 50, 1024, wv_reach_on_candidates},
+    {"reach", &wavry__bus__sealed_signal__descriptor, WV_PHASE_RUN, 50, 8192, wv_reach_on_signal},
+    {"transport", &wavry__bus__path_answer__descriptor, WV_PHASE_RUN, 100, 2048, wv_reach_on_path_answer},
 };
 
 static int on_folder_changed(void *userdata, uint32_t events, uint64_t now)
@@ -245,8 +257,10 @@ static int open_files(struct wv_identity *id, const char *state_dir, char reason
         if (created)
             wv_notice("made a new identity for this host", "directory=%s key=%s", state_dir, id->key_text);
         r = wv_handshakes_new(&id->handshakes, identity.secret);
-        rift_identity_wipe(&identity);
         snprintf(reason, REASON_BYTES, "no memory");
+        if (r == 0)
+            r = wv_reach_open(id, &identity, state_dir, reason);
+        rift_identity_wipe(&identity);
     }
     if (r == 0)
         r = wv_peers_file_open(&id->peers, state_dir, reason, REASON_BYTES);
@@ -323,6 +337,7 @@ struct wv_identity *wv_identity_free(struct wv_identity *id)
         wv_loop_remove(id->timer);
     wv_close(id->inotify_fd);
     wv_handshakes_free(id->handshakes);
+    wv_reach_close(id);
     wv_peers_file_close(id->peers);
     wv_pairing_free(id->pairing);
     wv_live_page_unmap(id->live);

@@ -7,7 +7,7 @@
 #include "lib/ipc/metrics.h"
 #include "services/identity/keyfile.h"
 
-#define WV_IDENTITY_RULES 7
+#define WV_IDENTITY_RULES 12
 
 struct wv_identity;
 
@@ -27,6 +27,9 @@ enum wv_identity_metric {
     WV_IDENTITY_PAIRINGS,
     WV_IDENTITY_PAIRING_RUNS,
     WV_IDENTITY_PAIRING_FAILURES,
+    WV_IDENTITY_SIGNALS,
+    WV_IDENTITY_SIGNALS_BAD,
+    WV_IDENTITY_OFFERS,
     WV_IDENTITY_NOISE_US,
     WV_IDENTITY_METRICS
 };
@@ -36,7 +39,14 @@ extern const struct wv_metric wv_identity_metrics[WV_IDENTITY_METRICS];
 extern const struct wv_bus_rule wv_identity_rules[WV_IDENTITY_RULES];
 
 /* To whom it talks. */
-enum wv_identity_to { WV_TO_TRANSPORT, WV_TO_ENCODER, WV_TO_CAPTURE, WV_TO_INPUT, WV_IDENTITY_LINKS };
+enum wv_identity_to {
+    WV_TO_TRANSPORT,
+    WV_TO_ENCODER,
+    WV_TO_CAPTURE,
+    WV_TO_INPUT,
+    WV_TO_REACH,
+    WV_IDENTITY_LINKS
+};
 
 struct wv_identity_world {
     /* Returns 0 or WV_BUS_UNSENT. */

@@ -3,6 +3,7 @@
 
 #include "proto/bus_identity.pb-c.h"
 #include "proto/bus_keys.pb-c.h"
+#include "proto/bus_paths.pb-c.h"
 #include "proto/rift.pb-c.h"
 #include "rift/core/session.h"
 #include "services/identity/handshakes.h"
@@ -41,6 +42,8 @@ struct wv_identity {
 
     struct wv_pairing *pairing;
     char *pairing_path;
+
+    struct reach_desk *reach; /* reach.c's own */
 };
 
 /* ---- identity.c ---- */
@@ -73,6 +76,21 @@ int wv_arbiter_on_controller_question(void *userdata, const ProtobufCMessage *me
 bool wv_talk_send(struct wv_identity *id, struct wv_live_session *s,
                   const Wavry__Rift__InnerToClient *message);
 int wv_talk_on_inner(void *userdata, const ProtobufCMessage *message, uint64_t now);
+
+/* ---- reach.c: ways to this host that a gateway arranges ---- */
+/* Copies what it needs of IDENTITY and reads which gateway this host is registered with. Returns 0 or a
+ * negative errno with REASON. */
+int wv_reach_open(struct wv_identity *id, const struct rift_identity *identity, const char *state_dir,
+                  char reason[WV_IDENTITY_REASON_BYTES]);
+void wv_reach_close(struct wv_identity *id);
+int wv_reach_on_question(void *userdata, const ProtobufCMessage *message, uint64_t now);
+int wv_reach_on_challenge(void *userdata, const ProtobufCMessage *message, uint64_t now);
+int wv_reach_on_candidates(void *userdata, const ProtobufCMessage *message, uint64_t now);
+int wv_reach_on_signal(void *userdata, const ProtobufCMessage *message, uint64_t now);
+int wv_reach_on_path_answer(void *userdata, const ProtobufCMessage *message, uint64_t now);
+/* The administrator's "gateway...". */
+int wv_reach_request(struct wv_identity *id, const char *verb, const char *text, char *reply,
+                     size_t capacity);
 
 /* ---- pairs.c: pairing, between pairing.h, the disk and the client ---- */
 int wv_pairs_open(struct wv_identity *id, const char *state_dir, char reason[WV_IDENTITY_REASON_BYTES]);

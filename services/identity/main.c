@@ -12,7 +12,7 @@ static const struct wv_config_entry config[] = {
     {"state_dir", WV_CONFIG_STRING, "/var/lib/wavry/identity", 0, 0, NULL,
      "Directory of this user alone that holds the host's key (identity), the known keys and their grants "
      "(peers) "
-     "and the count of failed pairings (pairing)."},
+     "the count of failed pairings (pairing), and the gateway that this host is registered with (gateway)."},
 };
 
 static const struct wv_sandbox sandbox = {
@@ -27,7 +27,8 @@ static int send_message(void *userdata, enum wv_identity_to to, const ProtobufCM
     static const char *const names[WV_IDENTITY_LINKS] = {[WV_TO_TRANSPORT] = "transport",
                                                          [WV_TO_ENCODER] = "encoder",
                                                          [WV_TO_CAPTURE] = "capture",
-                                                         [WV_TO_INPUT] = "input"};
+                                                         [WV_TO_INPUT] = "input",
+                                                         [WV_TO_REACH] = "reach"};
     return wv_bus_send(wv_stage_link(userdata, names[to]), message);
 }
 

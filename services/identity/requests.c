@@ -218,12 +218,15 @@ static int answer(struct wv_identity *id, const char *verb, const char *text, ui
     if (!strcmp(verb, "pair") || !strcmp(verb, "pair-status") || !strcmp(verb, "pair-cancel") ||
         !strcmp(verb, "pair-reopen"))
         return wv_pairs_request(id, verb, text, now, reply, capacity);
+    if (!strncmp(verb, "gateway", 7))
+        return wv_reach_request(id, verb, text, reply, capacity);
     if (!strcmp(verb, "key")) {
         snprintf(reply, capacity, "%s", id->key_text);
         return 0;
     }
     snprintf(reply, capacity,
-             "identity knows authorize, grant, revoke, peers, control, pair and key, not \"%s\"", verb);
+             "identity knows authorize, grant, revoke, peers, control, pair, gateway and key, not \"%s\"",
+             verb);
     return -EOPNOTSUPP;
 }
 

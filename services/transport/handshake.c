@@ -68,7 +68,7 @@ void handshake_send(struct wv_transport *t, uint64_t now)
     size_t len;
     while ((slot = wv_udp_slot(t->udp)) &&
            rift_responder_send(t->responder, slot, RIFT_MTU_BYTES, now, to.bytes, &len) == 0)
-        wv_udp_commit(t->udp, &to, len, wv_udp_tos(RIFT_CLASS_CONTROL, RIFT_ECN_NONE));
+        paths_commit(t, &to, len, wv_udp_tos(RIFT_CLASS_CONTROL, RIFT_ECN_NONE));
 }
 
 void handshake_count(struct wv_transport *t)

@@ -105,6 +105,7 @@ int on_key_revoked(void *userdata, const ProtobufCMessage *base, uint64_t now)
     const Wavry__Bus__KeyRevoked *m = (const Wavry__Bus__KeyRevoked *)base;
     if (m->peer_key.len != KEY_BYTES)
         return 0;
+    paths_forget_key(t, m->peer_key.data);
     session_close_key(t, m->peer_key.data, RIFT_CLOSE_REVOKED, "this key may no longer connect", now);
     transport_pump(t, now);
     return 0;

@@ -7,6 +7,7 @@
 #include "services/transport/input_relay.h"
 #include "services/transport/ladder.h"
 #include "services/transport/metrics.h"
+#include "services/transport/paths.h"
 #include "services/transport/peer_messages.h"
 #include "services/transport/session_vault.h"
 #include "services/transport/transport.h"
@@ -56,6 +57,7 @@ struct session {
 
     uint64_t frame_popped_ns, frame_first_ns; /* of the frame that is on its way out; 0: none */
     uint64_t frames_done;
+    uint64_t states_sent, states_lost; /* as reach was told */
 };
 
 /* What the encoder is to do, and what it was told. */
@@ -127,6 +129,7 @@ struct wv_transport {
     struct cursor cursor;
     struct inner inner;
     struct identity_link identity;
+    struct ways ways;
     struct session slots[SLOTS];
     size_t top; /* no slot from here on is in use */
     size_t n_live;
@@ -153,6 +156,10 @@ struct wv_transport {
 /* ---- transport.c ---- */
 /* Does everything that is due: events, input, targets, datagrams, and the timer. */
 void transport_pump(struct wv_transport *t, uint64_t now);
+/* A datagram of the protocol itself, from FROM, which may be the name of a relayed way. Returns whether it
+ * changed anything. */
+bool transport_take(struct wv_transport *t, const struct wv_address *from, enum rift_ecn ecn,
+                    const uint8_t *datagram, size_t len, uint64_t now);
 
 /* ---- sessions.c ---- */
 struct session_start {
@@ -206,6 +213,32 @@ void rate_pump(struct wv_transport *t, uint64_t now);
 void rate_publish(struct wv_transport *t);
 struct wv_ladder_choice rate_choice(const struct wv_transport *t);
 bool rate_wants_frame(const struct session *s, uint64_t now);
+
+/* ---- paths.c ---- */
+/* A datagram that is none of a handshake or session. Returns whether it changed anything. */
+bool paths_receive(struct wv_transport *t, const struct wv_address *from, enum rift_ecn ecn,
+                   const uint8_t *datagram, size_t len, uint64_t now);
+/* What was written into the slot of wv_udp_slot() goes to TO, which may be the name of a relayed way. */
+void paths_commit(struct wv_transport *t, const struct wv_address *to, size_t len, uint8_t tos);
+void paths_pump(struct wv_transport *t, uint64_t now);
+uint64_t paths_timeout(const struct wv_transport *t);
+void paths_session_moved(struct wv_transport *t, struct session *s);
+/* A key may no longer be used. */
+void paths_forget_key(struct wv_transport *t, const uint8_t key[KEY_BYTES]);
+void paths_free(struct wv_transport *t);
+/* The way that S takes or would take; NULL: its client was not announced. */
+struct way *paths_of(struct wv_transport *t, const struct session *s);
+/* Takes over what way_read() made, for the session of PEER_KEY. NULL: no place; it is the caller's still. */
+struct way *paths_adopt(struct wv_transport *t, const struct way *from, const uint8_t peer_key[KEY_BYTES]);
+int on_path_offer(void *userdata, const ProtobufCMessage *message, uint64_t now);
+int on_path_lease(void *userdata, const ProtobufCMessage *message, uint64_t now);
+
+/* ---- stun.c ---- */
+bool stun_receive(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram, size_t len,
+                  uint64_t now);
+void stun_pump(struct wv_transport *t, uint64_t now);
+uint64_t stun_timeout(const struct wv_transport *t);
+int on_stun_servers(void *userdata, const ProtobufCMessage *message, uint64_t now);
 
 /* ---- keep.c ---- */
 /* Maps the vault, when there is one. */

@@ -13,7 +13,8 @@
 
 #define COUNTER_BLOCK 65536u
 
-_Static_assert(RIFT_STATE_MAX_BYTES + WV_RELAY_STATE_MAX_BYTES + sizeof(struct wv_session_keep) + 64 <=
+_Static_assert(RIFT_STATE_MAX_BYTES + WV_RELAY_STATE_MAX_BYTES + sizeof(struct wv_session_keep) +
+                       WAY_KEEP_BYTES + 64 <=
                    WV_SESSION_VAULT_COPY_BYTES,
                "the longest state fits a copy");
 
@@ -66,6 +67,7 @@ static void write_now(struct wv_transport *t, struct session *s, uint64_t now)
                                 .since_ns = s->since_ns,
                                 .input_events = s->input_events,
                                 .frames_lost = s->frames_lost,
+                                .way = paths_of(t, s),
                                 .controls = t->controller == s};
     struct wv_writer w;
     size_t capacity, len;
@@ -100,14 +102,14 @@ void keep_write_all(struct wv_transport *t, uint64_t now)
 
 /* Returns 0 or -EBADMSG, -EBUSY, -ENOMEM. */
 static int read_session(struct wv_transport *t, const uint8_t *data, size_t len, uint64_t now,
-                        struct wv_session_keep *ret_keep, struct rift_session **ret_rift)
+                        struct wv_session_keep *ret_keep, struct way *ret_way, struct rift_session **ret_rift)
 {
     struct rift_session_config config = {.role = RIFT_ROLE_HOST};
     struct wv_reader r;
     bool had_controller = wv_relay_controller(t->relay) != 0;
     session_configure(t, &config);
     wv_reader_init(&r, data, len);
-    int result = wv_session_keep_read(&r, ret_keep, t->relay, now);
+    int result = wv_session_keep_read(&r, ret_keep, t->relay, ret_way, now);
     if (result == 0 && (session_find(t, ret_keep->id) || session_by_number(t, ret_keep->number) ||
                         (ret_keep->controls && wv_relay_controller(t->relay) != ret_keep->number)))
         result = -EBADMSG;
@@ -117,6 +119,8 @@ static int read_session(struct wv_transport *t, const uint8_t *data, size_t len,
         result = rift_session_import(ret_rift, &config, r.data, r.left, now);
     if (result < 0 && !had_controller)
         wv_relay_forget(t->relay);
+    if (result < 0)
+        way_free(ret_way);
     return result;
 }
 
@@ -155,13 +159,17 @@ static void resume(struct wv_transport *t, unsigned slot, const struct wv_sessio
 static void restore_slot(struct wv_transport *t, unsigned slot, uint64_t now)
 {
     struct wv_session_keep k;
+    struct way way = {0};
     struct rift_session *rift = NULL;
     const uint8_t *data;
     size_t len;
     int r = wv_session_vault_read(t->vault, slot, &data, &len);
     if (r == 0)
-        r = read_session(t, data, len, now, &k, &rift);
+        r = read_session(t, data, len, now, &k, &way, &rift);
     if (r == 0) {
+        if (way.used && !paths_adopt(t, &way, k.peer_key))
+            way_free(&way);
+        explicit_bzero(&way, sizeof way);
         resume(t, slot, &k, rift);
         return;
     }

@@ -101,6 +101,7 @@ static int start(struct wv_stage *stage, void *context)
         .capture = wv_stage_link(stage, "capture"),
         .input = wv_stage_link(stage, "input"),
         .identity = wv_stage_link(stage, "identity"),
+        .reach = wv_stage_link(stage, "reach"),
     };
     return wv_transport_start(context, &links);
 }

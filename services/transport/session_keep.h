@@ -4,6 +4,7 @@
 
 #include "lib/base/bytes.h"
 #include "services/transport/input_relay.h"
+#include "services/transport/paths.h"
 #include "services/transport/peer_messages.h"
 
 #define WV_KEEP_KEY_BYTES 32
@@ -15,14 +16,16 @@ struct wv_session_keep {
     char name[WV_PEER_TEXT_BYTES];
     struct wv_client_hello hello;
     uint64_t since_ns, input_events, frames_lost;
-    bool controls; /* what the relay holds is this session's, and follows */
+    const struct way *way; /* of an announced client, else NULL. Read: of the caller, see below */
+    bool controls;         /* what the relay holds is this session's, and follows */
 };
 
-/* Writes KEEP, and RELAY when it controls. The protocol's state follows to the end. */
+/* Writes KEEP with its way, and RELAY when it controls. The protocol's state follows to the end. */
 void wv_session_keep_write(struct wv_writer *w, const struct wv_session_keep *keep,
                            const struct wv_relay *relay);
 
-/* The same back; R then is at the protocol's state. RELAY takes over what the record holds only when all of
- * it checks out and the session controls. Returns 0 or -EBADMSG. */
+/* The same back, and RET_WAY when there was one (else its `used` is false; the caller frees it); R then is at
+ * the protocol's state. RELAY takes over what the record holds only when all of it checks out and the session
+ * controls. Returns 0 or -EBADMSG. */
 int wv_session_keep_read(struct wv_reader *r, struct wv_session_keep *ret_keep, struct wv_relay *relay,
-                         uint64_t now);
+                         struct way *ret_way, uint64_t now);

@@ -237,12 +237,26 @@ void sessions_reap(struct wv_transport *t, uint64_t now)
     }
 }
 
+/* For a person: the client's address, or the relay that it comes through. */
+static void session_address(const struct wv_transport *t, const struct session *s,
+                            char ret[WV_ADDRESS_TEXT_BYTES])
+{
+    const struct way *w = NULL;
+    if (rift_punch_is_relayed(s->address.bytes))
+        w = paths_of((struct wv_transport *)(uintptr_t)t, s);
+    char text[WV_ADDRESS_TEXT_BYTES];
+    wv_address_format(w ? &w->relay_address : &s->address, text);
+    if (!w || (size_t)snprintf(ret, WV_ADDRESS_TEXT_BYTES, "relay %s", text) >= WV_ADDRESS_TEXT_BYTES)
+        memcpy(ret, text, WV_ADDRESS_TEXT_BYTES);
+}
+
 /* The session follows its client by itself: it challenges an address before it trusts it. */
 static void note_move(struct wv_transport *t, struct session *s)
 {
     char text[WV_ADDRESS_TEXT_BYTES];
     rift_session_get_address(s->rift, s->address.bytes);
-    wv_address_format(&s->address, text);
+    session_address(t, s, text);
+    paths_session_moved(t, s);
     wv_metric_add(t->metrics, WV_T_SESSIONS_MOVED, 1);
     wv_notice("a session moved", "session=%u name=\"%s\" address=%s", s->number, s->name, text);
 }
@@ -281,7 +295,7 @@ static void fill_record(const struct wv_transport *t, const struct session *s, s
     };
     memcpy(ret->peer_key, s->peer_key, sizeof ret->peer_key);
     snprintf(ret->name, sizeof ret->name, "%s", s->name);
-    wv_address_format(&s->address, ret->address);
+    session_address(t, s, ret->address);
 }
 
 static void set_status(struct wv_transport *t)
@@ -305,11 +319,14 @@ static void set_status(struct wv_transport *t)
 void sessions_publish(struct wv_transport *t)
 {
     static const struct wv_session_record none;
-    size_t used = 0;
+    size_t used = 0, relayed = 0;
+    uint64_t rtt_ns = 0;
     for (size_t i = 0; i < t->top; i++) {
         struct session *s = &t->slots[i];
         if (!session_is_live(s) || used == WV_SESSIONS_MAX)
             continue;
+        relayed += rift_punch_is_relayed(s->address.bytes);
+        rtt_ns = WV_MAX(rtt_ns, s->seen.rtt_ns);
         struct wv_session_record record;
         fill_record(t, s, &record);
         if (t->page)
@@ -320,5 +337,7 @@ void sessions_publish(struct wv_transport *t)
         wv_session_page_set(t->page, (unsigned)i, &none);
     t->page_used = used;
     wv_metric_set(t->metrics, WV_T_SESSIONS, t->n_live);
+    wv_metric_set(t->metrics, WV_T_SESSIONS_RELAYED, relayed);
+    wv_metric_set(t->metrics, WV_T_PATH_RTT, rtt_ns / WV_NS_PER_US);
     set_status(t);
 }

@@ -7,6 +7,7 @@
 #include "proto/bus_identity.pb-c.h"
 #include "proto/bus_input.pb-c.h"
 #include "proto/bus_media.pb-c.h"
+#include "proto/bus_paths.pb-c.h"
 #include "rift/crypto/identity.h"
 #include "services/transport/internal.h"
 #include "services/transport/udp_filter.h"
@@ -31,6 +32,9 @@ const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES] = {
      on_inner_message},
     {"identity", &wavry__bus__key_revoked__descriptor, WV_PHASE_ANY, 2000, 64, on_key_revoked},
     {"identity", &wavry__bus__session_end__descriptor, WV_PHASE_ANY, 2000, 512, on_session_end},
+    {"identity", &wavry__bus__path_offer__descriptor, WV_PHASE_ANY, 100, 1024, on_path_offer},
+    {"identity", &wavry__bus__path_lease__descriptor, WV_PHASE_ANY, 100, 512, on_path_lease},
+    {"reach", &wavry__bus__stun_servers__descriptor, WV_PHASE_ANY, 20, 256, on_stun_servers},
     {"input", &wavry__bus__input_done__descriptor, WV_PHASE_ANY, 8000, 64, on_input_done},
     {"capture", &wavry__bus__cursor_moved__descriptor, WV_PHASE_ANY, 2000, 64, on_cursor_moved},
     {"capture", &wavry__bus__cursor_shape__descriptor, WV_PHASE_ANY, 200, 70000, on_cursor_shape},
@@ -58,22 +62,30 @@ static bool receive_data(struct wv_transport *t, const struct wv_address *from, 
     return rift_session_receive_from(s->rift, from->bytes, ecn, datagram, len, now) == 0;
 }
 
+bool transport_take(struct wv_transport *t, const struct wv_address *from, enum rift_ecn ecn,
+                    const uint8_t *datagram, size_t len, uint64_t now)
+{
+    switch (rift_datagram_kind(datagram, len)) {
+    case RIFT_DATAGRAM_DATA:
+        return receive_data(t, from, ecn, datagram, len, now);
+    case RIFT_DATAGRAM_INIT:
+    case RIFT_DATAGRAM_FINISH:
+        return handshake_receive(t, from, datagram, len, now);
+    default:
+        return paths_receive(t, from, ecn, datagram, len, now);
+    }
+}
+
 static void on_datagram(void *userdata, const struct wv_address *from, enum rift_ecn ecn,
                         const uint8_t *datagram, size_t len, uint64_t now)
 {
     struct wv_transport *t = userdata;
     t->came = true;
-    switch (rift_datagram_kind(datagram, len)) {
-    case RIFT_DATAGRAM_DATA:
-        t->stirred |= receive_data(t, from, ecn, datagram, len, now);
-        return;
-    case RIFT_DATAGRAM_INIT:
-    case RIFT_DATAGRAM_FINISH:
-        t->stirred |= handshake_receive(t, from, datagram, len, now);
-        return;
-    default:
-        wv_metric_add(t->metrics, WV_T_DROPPED_MALFORMED, 1);
-    }
+    if (rift_punch_is_relayed(
+            from->bytes)) /* no datagram comes from there: somebody tries the name of a way */
+        wv_metric_add(t->metrics, WV_T_DROPPED_RELAY, 1);
+    else
+        t->stirred |= transport_take(t, from, ecn, datagram, len, now);
 }
 
 static void watch_socket(struct wv_transport *t)
@@ -185,7 +197,7 @@ static void send_due(struct wv_transport *t, struct session *s, uint64_t now)
     while ((slot = wv_udp_slot(t->udp)) &&
            rift_session_send_to(s->rift, slot, RIFT_MTU_MAX_BYTES, now, &out) == 0) {
         memcpy(to.bytes, out.address, sizeof to.bytes);
-        wv_udp_commit(t->udp, &to, out.len, wv_udp_tos(out.traffic_class, out.ecn));
+        paths_commit(t, &to, out.len, wv_udp_tos(out.traffic_class, out.ecn));
         if (out.planned_ns && !t->planned_ns)
             t->planned_ns = out.planned_ns;
     }
@@ -211,6 +223,7 @@ static void send_all(struct wv_transport *t, uint64_t now)
         send_session(t, &t->slots[i], now);
     }
     handshake_send(t, now);
+    paths_pump(t, now);
     int r = wv_udp_flush(t->udp);
     if (r < 0) {
         wv_error("the UDP socket is of no use", "error=\"%s\"", strerror(-r));
@@ -238,6 +251,8 @@ static void arm_timer(struct wv_transport *t, uint64_t now)
     at = WV_MIN(at, t->count_at);
     at = WV_MIN(at, identity_timeout(t));
     at = WV_MIN(at, inner_timeout(t));
+    if (!t->waits_writable)
+        at = WV_MIN(at, paths_timeout(t));
     at = WV_MIN(at, wv_relay_timeout(t->relay));
     for (size_t i = 0; i < t->top; i++) {
         const struct session *s = &t->slots[i];
@@ -401,6 +416,7 @@ struct wv_transport *wv_transport_free(struct wv_transport *t)
             rift_session_free(t->slots[i].rift);
     rift_responder_free(t->responder);
     wv_relay_free(t->relay);
+    paths_free(t);
     wv_au_consumer_free(t->media.ring);
     if (t->page)
         wv_session_page_unmap(t->page);

@@ -7,7 +7,7 @@
 #include "lib/ipc/metrics.h"
 #include "rift/core/cc.h"
 
-#define WV_TRANSPORT_RULES        11
+#define WV_TRANSPORT_RULES        14
 #define WV_TRANSPORT_MAX_SESSIONS 32
 
 extern const struct wv_bus_rule wv_transport_rules[WV_TRANSPORT_RULES]; /* userdata: struct wv_transport */
@@ -33,7 +33,7 @@ struct wv_transport_setup {
 };
 
 struct wv_transport_links {
-    struct wv_bus_link *encoder, *capture, *input, *identity;
+    struct wv_bus_link *encoder, *capture, *input, *identity, *reach; /* reach: NULL when there is none */
 };
 
 struct wv_transport;

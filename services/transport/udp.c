@@ -23,7 +23,7 @@
 #define RX_MOST       128
 #define RX_BYTES      1536 /* more than any datagram of RIFT: longer ones are thrown away unread */
 #define TX_SLOTS      64
-#define SEGMENTS_MAX  44 /* of one message: 44 of the largest are below the limit of 64 KiB */
+#define SEGMENTS_MAX  44 /* of one message: 44 of the largest, with a front, are below the limit of 64 KiB */
 #define SOCKET_BUFFER (4 << 20)
 #define UNMARKED_MAX  8 /* so many refused markings in a row, and marking is given up */
 #ifndef UDP_SEGMENT
@@ -35,6 +35,7 @@
 
 struct wv_udp {
     int fd;
+    uint16_t port;
     bool is_v4, segments, marks, blocked;
     size_t alone;      /* so many datagrams go one by one: as a segmented message they were refused */
     bool plain;        /* the next message goes without its marking, which was refused */
@@ -55,7 +56,8 @@ struct wv_udp {
     struct wv_address tx_to[TX_SLOTS];
     size_t tx_len[TX_SLOTS];
     uint8_t tx_tos[TX_SLOTS];
-    uint8_t tx_data[TX_SLOTS][RIFT_MTU_MAX_BYTES];
+    uint8_t tx_front[TX_SLOTS]; /* bytes before the datagram that go with it: 0 or WV_UDP_FRONT */
+    uint8_t tx_data[TX_SLOTS][WV_UDP_FRONT + RIFT_MTU_MAX_BYTES];
 
     /* Scratch of one sendmmsg(). */
     struct mmsghdr tx[TX_SLOTS];
@@ -104,6 +106,8 @@ static uint32_t kernel_drops(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) < 0 ? 0 : info[SK_MEMINFO_DROPS];
 }
 
+static bool take_address(const struct sockaddr_storage *from, socklen_t len, struct wv_address *ret);
+
 int wv_udp_new(struct wv_udp **ret, int fd, struct wv_metrics *metrics)
 {
     struct sockaddr_storage name;
@@ -120,6 +124,9 @@ int wv_udp_new(struct wv_udp **ret, int fd, struct wv_metrics *metrics)
         return -ENOMEM;
     u->fd = fd;
     u->is_v4 = name.ss_family == AF_INET;
+    struct wv_address own;
+    if (take_address(&name, len, &own))
+        u->port = (uint16_t)(own.bytes[16] << 8 | own.bytes[17]);
     u->metrics = metrics;
     u->marks = true;
     set_options(u);
@@ -303,7 +310,7 @@ uint8_t *wv_udp_slot(struct wv_udp *u)
         return NULL;
     if (u->tx_first + u->tx_count == TX_SLOTS && wv_udp_flush(u) != 0)
         return NULL;
-    return u->tx_data[u->tx_first + u->tx_count];
+    return u->tx_data[u->tx_first + u->tx_count] + WV_UDP_FRONT;
 }
 
 void wv_udp_commit(struct wv_udp *u, const struct wv_address *to, size_t len, uint8_t tos)
@@ -312,6 +319,26 @@ void wv_udp_commit(struct wv_udp *u, const struct wv_address *to, size_t len, ui
     u->tx_to[i] = *to;
     u->tx_len[i] = len;
     u->tx_tos[i] = tos;
+    u->tx_front[i] = 0;
+}
+
+void wv_udp_commit_behind(struct wv_udp *u, const struct wv_address *to, const uint8_t front[WV_UDP_FRONT],
+                          size_t len, uint8_t tos)
+{
+    size_t i = u->tx_first + u->tx_count;
+    wv_udp_commit(u, to, len + WV_UDP_FRONT, tos);
+    memcpy(u->tx_data[i], front, WV_UDP_FRONT);
+    u->tx_front[i] = WV_UDP_FRONT;
+}
+
+uint16_t wv_udp_port(const struct wv_udp *u)
+{
+    return u->port;
+}
+
+bool wv_udp_reaches(const struct wv_udp *u, const struct wv_address *to)
+{
+    return !u->is_v4 || is_mapped(to->bytes);
 }
 
 bool wv_udp_is_blocked(const struct wv_udp *u)
@@ -360,7 +387,8 @@ static void fill_message(struct wv_udp *u, size_t m, size_t first, size_t n)
     *h = (struct msghdr){.msg_name = &u->tx_name[m], .msg_iov = &u->tx_iov[first], .msg_iovlen = n};
     h->msg_namelen = give_address(u, &u->tx_to[first], &u->tx_name[m]);
     for (size_t i = first; i < first + n; i++)
-        u->tx_iov[i] = (struct iovec){.iov_base = u->tx_data[i], .iov_len = u->tx_len[i]};
+        u->tx_iov[i] = (struct iovec){.iov_base = u->tx_data[i] + WV_UDP_FRONT - u->tx_front[i],
+                                      .iov_len = u->tx_len[i]};
     memset(&u->tx_control[m], 0, sizeof u->tx_control[m]);
     if (is_marked(u, first)) {
         int tos = u->tx_tos[first];

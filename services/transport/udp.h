@@ -45,6 +45,14 @@ uint8_t wv_udp_tos(enum rift_class traffic_class, enum rift_ecn ecn);
  * no more for now; wait for EPOLLOUT and flush. */
 uint8_t *wv_udp_slot(struct wv_udp *u);
 void wv_udp_commit(struct wv_udp *u, const struct wv_address *to, size_t len, uint8_t tos);
+/* The same with the WV_UDP_FRONT bytes of FRONT before it, for a relay at TO. */
+#define WV_UDP_FRONT 8
+void wv_udp_commit_behind(struct wv_udp *u, const struct wv_address *to, const uint8_t front[WV_UDP_FRONT],
+                          size_t len, uint8_t tos);
+/* The port that the socket is bound to. */
+uint16_t wv_udp_port(const struct wv_udp *u);
+/* Whether the socket's family reaches TO at all. */
+bool wv_udp_reaches(const struct wv_udp *u, const struct wv_address *to);
 /* Gives everything committed to the kernel. Returns 0, WV_UDP_BLOCKED (wait for EPOLLOUT), or a negative
  * errno. What the kernel refuses for one address is dropped and counted. */
 int wv_udp_flush(struct wv_udp *u);

@@ -18,21 +18,24 @@ static void read_record(const uint8_t *data, size_t len)
 {
     struct wv_session_keep k;
     struct wv_relay *relay;
+    struct way way;
     struct wv_reader r;
-    uint8_t again[WV_RELAY_STATE_MAX_BYTES + 1024];
+    uint8_t again[WV_RELAY_STATE_MAX_BYTES + WAY_KEEP_BYTES + 1024];
     struct wv_writer w;
     wv_reader_init(&r, data, len);
     if (wv_relay_new(&relay) < 0)
         abort();
-    if (wv_session_keep_read(&r, &k, relay, NOW) == 0) {
+    if (wv_session_keep_read(&r, &k, relay, &way, NOW) == 0) {
         if (strnlen(k.name, sizeof k.name) == sizeof k.name || k.since_ns > NOW ||
             k.controls != (wv_relay_controller(relay) != 0))
             abort();
+        k.way = way.used ? &way : NULL;
         wv_writer_init(&w, again, sizeof again);
         wv_session_keep_write(&w, &k, relay);
         if (w.failed || w.length > len)
             abort();
-    } else if (wv_relay_controller(relay)) {
+        way_free(&way);
+    } else if (wv_relay_controller(relay) || way.used) {
         abort();
     }
     wv_relay_free(relay);

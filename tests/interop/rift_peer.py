@@ -612,11 +612,32 @@ def respond(a):
             return 0
 
 
+def print_knock():
+    def keyed(text, size):
+        return hashlib.blake2b(text, key=secret, digest_size=size).digest()
+
+    def datagram(kind, role, flags, number, nonce, address):
+        head = bytes([kind, 1, role, flags]) + key_id + struct.pack('<I', number) + nonce + address + bytes(6)
+        return head + hashlib.blake2b(head, key=mac_key, digest_size=16).digest()
+
+    secret, nonce = bytes(range(0x80, 0xa0)), bytes.fromhex('c0c1c2c3c4c5c6c7')
+    mac_key, key_id = keyed(b'RIFT 1 knock', 32), keyed(b'RIFT 1 knock id', 16)[:8]
+    seen = bytes(10) + b'\xff\xff' + bytes([203, 0, 113, 7]) + struct.pack('>H', 40000)
+    for name, value in (('punch secret', secret), ('key of the MAC', mac_key), ('id', key_id), ('client at', seen),
+                        ('KNOCK', datagram(80, 1, 0, 7, nonce, bytes(18))), ('ANSWER', datagram(81, 0, 0, 7, nonce, seen)),
+                        ('KNOCK with USE', datagram(80, 1, 1, 8, nonce, seen))):
+        text = value.hex()
+        if len(text) <= 64:
+            print(f'{name} = {text}')
+        else:
+            print(f'{name} =\n    {text[:96]}\n    {text[96:]}')
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     sub = p.add_subparsers(dest='what', required=True)
     e = sub.add_parser('examples', help='print the blocks of WIRE.md')
-    e.add_argument('block', choices=['handshake', 'datagram-1', 'inner'])
+    e.add_argument('block', choices=['handshake', 'datagram-1', 'inner', 'knock'])
     c = sub.add_parser('check', help='check this implementation against the vectors of CPace')
     c.add_argument('vectors')
     for name, port in (('initiate', None), ('respond', 0)):
@@ -629,7 +650,7 @@ def main():
         q.add_argument('--seconds', type=float, default=10)
     a = p.parse_args()
     if a.what == 'examples':
-        {'handshake': print_handshake, 'datagram-1': print_datagram_1, 'inner': print_inner}[a.block]()
+        {'handshake': print_handshake, 'datagram-1': print_datagram_1, 'inner': print_inner, 'knock': print_knock}[a.block]()
         return 0
     if a.what == 'check':
         return check_vectors(a.vectors)

@@ -12,7 +12,7 @@ import time
 import unittest
 
 BIN = os.environ.get("WAVRY_BIN", os.path.join(os.path.dirname(__file__), "../../build/bin"))
-STAGES = ["capture", "encoder", "transport", "input", "identity"]
+STAGES = ["capture", "encoder", "transport", "input", "identity", "reach"]
 
 
 def wait_for(condition, seconds, what):

@@ -6,6 +6,7 @@
 #include "tests/unit/suite.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -268,16 +269,57 @@ END_TEST
 
 /* ---- the record around the protocol's state ---- */
 
+/* A way with a lease, bound a moment ago. */
+static void make_way(struct way *ret)
+{
+    static const uint8_t header[RIFT_RELAY_HEADER_BYTES] = {48, 1, 2, 3, 4, 5, 6, 7};
+    struct rift_lease lease = {.rate_kbps = 1000, .not_before_s = 5, .expires_s = 50, .id = {9, 8, 7}};
+    uint8_t issuer[32], issuer_secret[64];
+    *ret = (struct way){.used = true, .id = {1, 2}, .secret = {3, 4}};
+    ck_assert_int_eq(rift_punch_new(&ret->punch, RIFT_ROLE_HOST, ret->secret, 1), 0);
+    rift_punch_set_number(ret->punch, 77);
+    crypto_sign_keypair(issuer, issuer_secret);
+    crypto_sign_keypair(ret->relay_public, ret->relay_secret);
+    memcpy(lease.peers[0], issuer, 32);
+    memcpy(lease.peers[1], ret->relay_public, 32);
+    ck_assert_int_eq(rift_lease_sign(&lease, issuer_secret, ret->lease), 0);
+    ck_assert_int_eq(rift_relay_client_new(&ret->relay, ret->lease, ret->relay_secret, 1), 0);
+    rift_relay_client_resume(ret->relay, header, 1);
+    ret->relay_address = (struct wv_address){{[10] = 0xff, [11] = 0xff, 192, 0, 2, 1, 0x12, 0xd6}};
+    rift_punch_relayed_address(lease.id, ret->name);
+}
+
+static void check_way(const struct way *way, const struct way *back)
+{
+    uint8_t header[2][RIFT_RELAY_HEADER_BYTES];
+    ck_assert_mem_eq(back->id, way->id, sizeof way->id);
+    ck_assert_mem_eq(back->secret, way->secret, sizeof way->secret);
+    ck_assert_mem_eq(back->relay_secret, way->relay_secret, sizeof way->relay_secret);
+    ck_assert_mem_eq(back->relay_address.bytes, way->relay_address.bytes, sizeof way->relay_address.bytes);
+    ck_assert_mem_eq(back->name, way->name, sizeof way->name);
+    ck_assert_uint_eq(rift_punch_number(back->punch), 77);
+    ck_assert_int_eq(rift_relay_client_header(way->relay, header[0]), 0);
+    ck_assert_int_eq(rift_relay_client_header(back->relay, header[1]), 0); /* datagrams pass at once */
+    ck_assert_mem_eq(header[0], header[1], sizeof header[0]);
+}
+
 START_TEST(a_record_comes_back_and_every_cut_is_refused)
 {
     static const uint8_t sealed[RIFT_INPUT_SEALED_BYTES] = {30, [RIFT_INPUT_SEALED_BYTES - 1] = 31};
-    struct wv_session_keep k = {.id = 5, .number = 6, .since_ns = 7, .input_events = 8, .controls = true},
+    struct way way, way_back;
+    struct wv_session_keep k = {.id = 5,
+                                .number = 6,
+                                .since_ns = 7,
+                                .input_events = 8,
+                                .controls = true,
+                                .way = &way},
                            back;
     struct wv_relay *relay, *other;
-    uint8_t bytes[1024];
+    uint8_t bytes[2048];
     struct wv_writer w;
     struct wv_reader r;
     static struct wv_relay_batch batch;
+    make_way(&way);
     memset(k.peer_key, 3, sizeof k.peer_key);
     strcpy(k.name, "somebody");
     strcpy(k.hello.device, "a device");
@@ -291,10 +333,13 @@ START_TEST(a_record_comes_back_and_every_cut_is_refused)
     for (size_t n = 0; n <= w.length; n++) {
         ck_assert_int_eq(wv_relay_new(&other), 0);
         wv_reader_init(&r, bytes, n);
-        int result = wv_session_keep_read(&r, &back, other, 80000);
+        int result = wv_session_keep_read(&r, &back, other, &way_back, 80000);
+        ck_assert_int_eq(way_back.used, n == w.length);
         ck_assert_int_eq(result, n == w.length ? 0 : -EBADMSG);
         ck_assert_uint_eq(wv_relay_controller(other), result == 0 ? 77 : 0);
         if (result == 0) {
+            check_way(&way, &way_back);
+            way_free(&way_back);
             ck_assert_str_eq(back.name, "somebody");
             ck_assert_str_eq(back.hello.device, "a device");
             ck_assert_uint_eq(back.number, 6);
@@ -306,6 +351,7 @@ START_TEST(a_record_comes_back_and_every_cut_is_refused)
         }
         wv_relay_free(other);
     }
+    way_free(&way);
     wv_relay_free(relay);
 }
 END_TEST

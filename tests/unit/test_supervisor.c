@@ -29,7 +29,7 @@
 
 static char folder[64], runtime[96], state_dir[96], log_path[96], control_path[128];
 static pid_t keeper;
-static const char *const names[] = {"transport", "identity", "capture", "encoder", "input"};
+static const char *const names[] = {"transport", "identity", "capture", "encoder", "input", "reach"};
 
 struct row {
     char state[32], status[512], last_exit[256], confinement[256];

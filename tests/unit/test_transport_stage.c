@@ -625,6 +625,29 @@ START_TEST(garbage_is_counted_and_harmless)
 }
 END_TEST
 
+/* Knocks of nobody, answers to STUN requests that were not sent, and what looks like a relay's: each is
+ * counted, none is answered. */
+START_TEST(strangers_on_the_way_are_counted_and_not_answered)
+{
+    static const uint8_t stun[20] = {1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42};
+    uint8_t datagram[64] = {80, 1, 1};
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&kit.address, sizeof kit.address), 0);
+    for (unsigned i = 0; i < 50; i++) {
+        datagram[0] = i % 2 ? 80 : 81;
+        (void)!send(fd, datagram, sizeof datagram, 0);
+        (void)!send(fd, stun, sizeof stun, 0);
+        datagram[0] = i % 2 ? 48 : 35;
+        (void)!send(fd, datagram, sizeof datagram, 0);
+    }
+    wait_metric(WV_T_DROPPED_KNOCK, 50);
+    wait_metric(WV_T_DROPPED_STUN, 50);
+    wait_metric(WV_T_DROPPED_RELAY, 50);
+    ck_assert_uint_eq(kit_metric(&kit, WV_T_PACKETS_SENT), 0);
+    close(fd);
+}
+END_TEST
+
 START_TEST(clients_that_vanish_half_way_keep_nobody_out)
 {
     static struct kit_client ghosts[40], c;
@@ -977,6 +1000,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_session_outlives_the_identity_stage);
     tcase_add_test(c, a_session_that_identity_forgot_is_told_so);
     tcase_add_test(c, garbage_is_counted_and_harmless);
+    tcase_add_test(c, strangers_on_the_way_are_counted_and_not_answered);
     tcase_add_test(c, clients_that_vanish_half_way_keep_nobody_out);
     tcase_add_test(c, a_session_follows_its_client);
     tcase_add_test(c, a_malformed_control_message_ends_its_session_only);

@@ -70,7 +70,8 @@ START_TEST(each_kind_passes_at_its_lengths)
     static const struct {
         uint8_t kind;
         size_t least, most;
-    } kinds[] = {{1, 1200, 1200}, {2, 108, 1036}, {3, 76, 1036}, {4, 24, 24}, {16, 32, 1452}};
+    } kinds[] = {{1, 1200, 1200}, {2, 108, 1036}, {3, 76, 1036}, {4, 24, 24},
+                 {16, 32, 1452},  {80, 64, 64},   {81, 64, 64}};
     for (size_t i = 0; i < WV_ARRAY_SIZE(kinds); i++) {
         datagram[0] = kinds[i].kind;
         ck_assert(!passes(kinds[i].least - 1) && passes(kinds[i].least));

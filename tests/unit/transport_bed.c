@@ -31,7 +31,8 @@
 
 _Atomic uint64_t *bed_allocations;
 
-static const char *const stage_names[] = {"encoder", "capture", "input", "identity"};
+static const char *const stage_names[] = {"encoder", "capture", "input", "identity", "reach"};
+#define STAGES 5
 
 static void need(bool good, const char *what)
 {
@@ -54,7 +55,7 @@ static void on_drained(void *userdata)
 
 static _Noreturn void run_transport(struct bed *b)
 {
-    struct wv_bus_link *links[4];
+    struct wv_bus_link *links[STAGES];
     struct wv_loop *loop;
     struct wv_metrics *metrics;
     struct wv_transport *t;
@@ -86,14 +87,14 @@ static _Noreturn void run_transport(struct bed *b)
                                              .drained = on_drained};
     need(wv_transport_new(&t, &setup, &why) == 0, "the transport");
     need(wv_bus_new(&bus, loop, wv_transport_rules, WV_TRANSPORT_RULES, t) == 0, "a bus");
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < STAGES; i++) {
         char path[108];
         link_path(b, stage_names[i], path, sizeof path);
         need(wv_bus_add_link(bus, stage_names[i], path, true, &links[i]) == 0, "a link");
     }
     wv_bus_set_phase(bus, WV_PHASE_RUN);
     const struct wv_transport_links all = {
-        .encoder = links[0], .capture = links[1], .input = links[2], .identity = links[3]};
+        .encoder = links[0], .capture = links[1], .input = links[2], .identity = links[3], .reach = links[4]};
     need(wv_transport_start(t, &all) == 0, "the start");
     need(wv_loop_run(loop) >= 0, "the loop");
     _exit(0);
@@ -234,7 +235,31 @@ static const struct wv_bus_rule stand_in_rules[] = {
     {"transport", &wavry__bus__cursor_shape_request__descriptor, WV_PHASE_ANY, 1000, 64, ignore},
     {"transport", &wavry__bus__input_batch__descriptor, WV_PHASE_ANY, 4000, 8192, on_input_batch},
     {"transport", &wavry__bus__input_release__descriptor, WV_PHASE_ANY, 1000, 64, ignore},
+    {"transport", &wavry__bus__transport_addresses__descriptor, WV_PHASE_ANY, 1000, 256, ignore},
+    {"transport", &wavry__bus__path_states__descriptor, WV_PHASE_ANY, 1000, 8192, ignore},
 };
+
+/* Identity's own rules, and what is for us. The rules of a bus share one userdata, which is identity's. */
+static struct bed *bed_of_answers;
+
+static int on_path_answer(void *userdata, const ProtobufCMessage *base, uint64_t now)
+{
+    if (bed_of_answers->on_path_answer)
+        bed_of_answers->on_path_answer(bed_of_answers->userdata, (const Wavry__Bus__PathAnswer *)base);
+    return 0;
+}
+
+static size_t identity_rules(struct bed *b, struct wv_bus_rule ret_rules[WV_IDENTITY_RULES + 1])
+{
+    size_t n = 0;
+    bed_of_answers = b;
+    for (size_t i = 0; i < WV_IDENTITY_RULES; i++)
+        if (wv_identity_rules[i].type != &wavry__bus__path_answer__descriptor)
+            ret_rules[n++] = wv_identity_rules[i];
+    ret_rules[n++] = (struct wv_bus_rule){
+        "transport", &wavry__bus__path_answer__descriptor, WV_PHASE_ANY, 1000, 2048, on_path_answer};
+    return n;
+}
 
 /* Identity's links: that to transport is one, the encoder is here. */
 static int identity_says(void *userdata, enum wv_identity_to to, const ProtobufCMessage *message)
@@ -252,12 +277,13 @@ static int identity_says(void *userdata, enum wv_identity_to to, const ProtobufC
 
 static void connect_stage(struct bed *b, size_t i)
 {
+    static struct wv_bus_rule rules[WV_IDENTITY_RULES + 1];
     char path[108];
     bool identity = i == 3;
+    size_t n = identity ? identity_rules(b, rules) : WV_ARRAY_SIZE(stand_in_rules);
     struct bed_stage *s = &b->stages[i];
     link_path(b, stage_names[i], path, sizeof path);
-    need(wv_bus_new(&s->bus, b->loop, identity ? wv_identity_rules : stand_in_rules,
-                    identity ? WV_IDENTITY_RULES : WV_ARRAY_SIZE(stand_in_rules),
+    need(wv_bus_new(&s->bus, b->loop, identity ? rules : stand_in_rules, n,
                     identity ? (void *)b->identity : (void *)b) == 0 &&
              wv_bus_add_link(s->bus, "transport", path, false, &s->link) == 0,
          "a stage's bus");
@@ -306,20 +332,30 @@ static int on_frame(void *userdata, uint64_t now)
 
 /* ---- the whole ---- */
 
+static void open_udp(struct bed *b)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(b->options.port)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(b->options.port)};
+    bool any = !b->options.address;
+    int off = 0;
+    socklen_t len = any ? sizeof in6 : sizeof in;
+    void *name = any ? (void *)&in6 : (void *)&in;
+    b->udp = socket(any ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    need(any ? setsockopt(b->udp, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0
+             : inet_pton(AF_INET, b->options.address, &in.sin_addr) == 1,
+         "the host's address");
+    need(b->udp >= 0 && bind(b->udp, name, len) == 0 && getsockname(b->udp, name, &len) == 0,
+         "the host's socket");
+    b->port = ntohs(any ? in6.sin6_port : in.sin_port);
+}
+
 static void make_things(struct bed *b)
 {
-    struct sockaddr_in in = {.sin_family = AF_INET};
-    socklen_t len = sizeof in;
     strcpy(b->folder, "/tmp/wavry-bed-XXXXXX");
     need(mkdtemp(b->folder) != NULL, b->folder);
     b->shared = mmap(NULL, sizeof *b->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     need(b->shared != MAP_FAILED, "shared memory");
-    b->udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    need(inet_pton(AF_INET, b->options.address, &in.sin_addr) == 1, b->options.address);
-    need(b->udp >= 0 && bind(b->udp, (struct sockaddr *)&in, sizeof in) == 0 &&
-             getsockname(b->udp, (struct sockaddr *)&in, &len) == 0,
-         "the host's socket");
-    b->port = ntohs(in.sin_port);
+    open_udp(b);
     b->au_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     need(b->au_event >= 0 && wv_au_ring_create(&b->au_entries, &b->au_reader) == 0 &&
              wv_session_page_create(&b->page) == 0 &&
@@ -360,11 +396,32 @@ void bed_init(struct bed *b, const struct bed_options *options)
          "the stand-ins");
     snprintf(state, sizeof state, "%s/identity", b->folder);
     need(wv_identity_new(&b->identity, state, -1, b->identity_metrics, wv_now_ns(), reason) == 0, "identity");
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < STAGES; i++)
         connect_stage(b, i);
     authorize(b);
     need(wv_loop_add_timer(b->loop, on_frame, b, &b->frame_timer) == 0, "a timer");
     wv_loop_timer_every(b->frame_timer, WV_NS_PER_S / options->fps);
+}
+
+void bed_restart_transport(struct bed *b)
+{
+    int status;
+    need(kill(b->transport, SIGKILL) == 0 && waitpid(b->transport, &status, 0) == b->transport, "killing");
+    fflush(NULL);
+    b->transport = fork();
+    need(b->transport >= 0, "fork");
+    if (b->transport == 0)
+        run_transport(b);
+}
+
+void bed_say_as_identity(struct bed *b, const ProtobufCMessage *message)
+{
+    need(wv_bus_send(b->stages[3].link, message) == 0, "the link to transport");
+}
+
+void bed_say_as_reach(struct bed *b, const ProtobufCMessage *message)
+{
+    need(wv_bus_send(b->stages[4].link, message) == 0, "the link to transport");
 }
 
 void bed_client(struct bed *b)
@@ -415,6 +472,7 @@ void bed_fini(struct bed *b)
         wv_bus_free(b->stages[i].bus);
     wv_identity_free(b->identity);
     wv_bus_free(b->stages[3].bus);
+    wv_bus_free(b->stages[4].bus);
     wv_au_producer_free(b->encoder_ring);
     wv_loop_free(b->loop);
     wv_metrics_free(b->identity_metrics);

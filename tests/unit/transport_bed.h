@@ -6,6 +6,7 @@
 #include "lib/ipc/au_ring.h"
 #include "lib/ipc/bus.h"
 #include "lib/ipc/metrics.h"
+#include "proto/bus_paths.pb-c.h"
 #include "rift/crypto/media_seal.h"
 #include "services/identity/identity.h"
 #include "services/transport/metrics.h"
@@ -24,7 +25,8 @@ struct bed_shared {
 };
 
 struct bed_options {
-    const char *address; /* of the host, IPv4 */
+    const char *address; /* of the host, IPv4; NULL: all, of both families */
+    uint16_t port;       /* 0: any */
     const char
         *client_namespace; /* NULL: this one; else a path to enter before the client's socket is made */
     uint32_t bitrate_bps, start_bps;
@@ -52,7 +54,7 @@ struct bed {
     uint8_t host_key[32];
     struct wv_au_producer *encoder_ring;
     struct rift_media_sealer sealer; /* by identity's word, as the encoder's */
-    struct bed_stage stages[4];      /* encoder, capture, input, identity */
+    struct bed_stage stages[5];      /* encoder, capture, input, identity, reach */
 
     uint32_t target_bps, viewers;
     bool hold, keyframe_wanted;
@@ -60,6 +62,8 @@ struct bed {
     uint32_t input_seen;
     /* Called for every event that reaches the input stage for the first time. */
     void (*on_input)(void *userdata, uint32_t seq, uint64_t took_ns, uint64_t now);
+    /* Transport's answer to a PathOffer (bed_say_as_identity()). */
+    void (*on_path_answer)(void *userdata, const Wavry__Bus__PathAnswer *answer);
     void *userdata;
 };
 
@@ -75,6 +79,11 @@ void bed_run(struct bed *b, uint64_t ns);
 /* Runs until a client watches, at most 10 s. */
 void bed_wait_viewer(struct bed *b);
 void bed_fini(struct bed *b);
+/* To transport, as the stage "identity" or "reach" would. */
+void bed_say_as_identity(struct bed *b, const ProtobufCMessage *message);
+void bed_say_as_reach(struct bed *b, const ProtobufCMessage *message);
+/* The transport is killed, and another one goes on with what it was granted. */
+void bed_restart_transport(struct bed *b);
 
 /* CPU time of a process so far. */
 uint64_t bed_cpu_ns(pid_t pid);

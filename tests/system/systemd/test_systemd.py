@@ -58,7 +58,7 @@ class Host(unittest.TestCase):
     def test_status_says_what_is(self):
         for stage in STAGES:
             self.assertTrue(container.show(container.service(stage), "StatusText")["StatusText"], stage)
-        self.assertIn("5 of 5 stages ready on *:4820", container.show("wavry-supervisor", "StatusText")["StatusText"])
+        self.assertIn("6 of 6 stages ready on *:4820", container.show("wavry-supervisor", "StatusText")["StatusText"])
 
     def test_every_stage_killed_with_a_session(self):
         wire = Wire(container)

@@ -1,0 +1,512 @@
+/* Requests and the WebSocket on libwebsockets; see wire.h. Must never follow a redirection with a token, take
+ * a certificate that nobody vouches for, or keep more than a bounded answer. */
+#include "lib/gateway/wire.h"
+
+#include "lib/base/util.h"
+
+#include <errno.h>
+#include <libwebsockets.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ANSWER_MAX  (256u << 10)
+#define QUEUE_MAX   64
+#define SYSTEM_CA   "/etc/ssl/certs/ca-certificates.crt"
+#define SUBPROTOCOL "wavry-signal.1"
+#define DISTANCE_S  20 /* of pings */
+#define PATIENCE_S  45 /* without a sign of life the WebSocket is over */
+
+struct call {
+    struct lws *wsi;
+    const char *token;
+    char *body;
+    size_t body_len;
+    bool body_sent, done;
+    unsigned status;
+    uint8_t *data;
+    size_t len;
+    int error;
+    char why[160];
+};
+
+struct frame {
+    struct frame *next;
+    size_t len;
+    uint8_t data[]; /* LWS_PRE bytes, then the text */
+};
+
+struct wv_gateway {
+    struct lws_context *context;
+    struct wv_gateway_url url;
+    struct wv_gateway_calls calls;
+    void *userdata;
+    struct call *call;
+    lws_sorted_usec_list_t deadline, wake;
+    bool deadline_over;
+
+    struct lws *socket;
+    enum wv_gateway_socket state;
+    bool leaving;
+    struct frame *first, **last;
+    size_t n_queued;
+    char in[WV_GATEWAY_FRAME_BYTES + 1];
+    size_t in_len;
+};
+
+static void say(char *ret, size_t capacity, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* What a gateway says may be shown on a terminal. */
+static void say(char *ret, size_t capacity, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(ret, capacity, format, args);
+    va_end(args);
+    for (unsigned char *p = (unsigned char *)ret; *p; p++)
+        if (*p < ' ' || *p == 0x7f || *p >= 0x80)
+            *p = '?';
+}
+
+/* ---- requests ---- */
+
+static void finish(struct call *c, int error, const char *why)
+{
+    if (c->done)
+        return;
+    c->done = true;
+    c->wsi = NULL;
+    c->error = error;
+    say(c->why, sizeof c->why, "%s", why ? why : "");
+}
+
+static int add_header(struct lws *wsi, const char *name, const char *value, unsigned char **p,
+                      unsigned char *end)
+{
+    return lws_add_http_header_by_name(wsi, (const unsigned char *)name, (const unsigned char *)value,
+                                       (int)strlen(value), p, end);
+}
+
+/* IN is where the pointer to the headers' end is. Returns 0 or -1. */
+static int add_headers(struct call *c, struct lws *wsi, void *in, size_t room)
+{
+    unsigned char **p = in, *end = *p + room - 1;
+    char text[640];
+    if (c->token) {
+        if (snprintf(text, sizeof text, "Bearer %s", c->token) >= (int)sizeof text ||
+            add_header(wsi, "authorization:", text, p, end))
+            return -1;
+    }
+    if (!c->body)
+        return 0;
+    snprintf(text, sizeof text, "%zu", c->body_len);
+    if (add_header(wsi, "content-type:", "application/json", p, end) ||
+        add_header(wsi, "content-length:", text, p, end))
+        return -1;
+    lws_client_http_body_pending(wsi, 1);
+    lws_callback_on_writable(wsi);
+    return 0;
+}
+
+static int write_body(struct call *c, struct lws *wsi)
+{
+    if (!c->body || c->body_sent)
+        return 0;
+    c->body_sent = true;
+    lws_client_http_body_pending(wsi, 0);
+    int n = lws_write(wsi, (uint8_t *)c->body + LWS_PRE, c->body_len, LWS_WRITE_HTTP_FINAL);
+    return n < (int)c->body_len ? -1 : 0;
+}
+
+static int take_data(struct call *c, const void *in, size_t len)
+{
+    if (len > ANSWER_MAX - c->len)
+        return -1;
+    memcpy(c->data + c->len, in, len);
+    c->len += len;
+    return 0;
+}
+
+static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
+{
+    struct wv_gateway *g = lws_context_user(lws_get_context(wsi));
+    struct call *c = g->call;
+    char room[2048 + LWS_PRE], *at = room + LWS_PRE;
+    int n = 2048;
+    if (!c || c->done || (c->wsi && c->wsi != wsi))
+        return 0;
+    switch (reason) {
+    case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
+        finish(c, -ECONNREFUSED, in ? in : "no connection");
+        break;
+    case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
+        return add_headers(c, wsi, in, len);
+    case LWS_CALLBACK_CLIENT_HTTP_WRITEABLE:
+        return write_body(c, wsi);
+    case LWS_CALLBACK_ESTABLISHED_CLIENT_HTTP:
+        c->status = lws_http_client_http_response(wsi);
+        break;
+    case LWS_CALLBACK_RECEIVE_CLIENT_HTTP:
+        return lws_http_client_read(wsi, &at, &n) < 0 ? -1 : 0;
+    case LWS_CALLBACK_RECEIVE_CLIENT_HTTP_READ:
+        return take_data(c, in, len);
+    case LWS_CALLBACK_COMPLETED_CLIENT_HTTP:
+        finish(c, 0, NULL);
+        break;
+    case LWS_CALLBACK_CLOSED_CLIENT_HTTP:
+        finish(c, c->status ? 0 : -ECONNRESET, "the connection was closed");
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+static void on_deadline(lws_sorted_usec_list_t *sul)
+{
+    struct wv_gateway *g = lws_container_of(sul, struct wv_gateway, deadline);
+    g->deadline_over = true;
+    lws_cancel_service(g->context);
+}
+
+static void fill_connect(struct wv_gateway *g, struct lws_client_connect_info *i, const char *path)
+{
+    memset(i, 0, sizeof *i);
+    i->context = g->context;
+    i->address = g->url.host;
+    i->port = g->url.port;
+    i->ssl_connection = g->url.tls ? LCCSCF_USE_SSL : 0;
+    i->ssl_connection |= LCCSCF_HTTP_NO_FOLLOW_REDIRECT;
+    i->path = path;
+    i->host = g->url.port == 443 && g->url.tls ? g->url.host : g->url.name;
+    i->alpn = "http/1.1";
+}
+
+/* Runs CALL to its end. */
+static void run_call(struct wv_gateway *g, struct call *c, const char *method, const char *path,
+                     unsigned timeout_ms)
+{
+    struct lws_client_connect_info i;
+    fill_connect(g, &i, path);
+    i.method = method;
+    i.local_protocol_name = "http";
+    i.pwsi = &c->wsi;
+    g->call = c;
+    g->deadline_over = false;
+    lws_sul_schedule(g->context, 0, &g->deadline, on_deadline, (lws_usec_t)timeout_ms * 1000);
+    if (!lws_client_connect_via_info(&i) && !c->done)
+        finish(c, -ECONNREFUSED, "no connection can be made");
+    while (!c->done && !g->deadline_over)
+        if (lws_service(g->context, 0) < 0)
+            finish(c, -EIO, "the connection library gave up");
+    lws_sul_cancel(&g->deadline);
+    if (!c->done) {
+        struct lws *wsi = c->wsi;
+        finish(c, -ETIMEDOUT, "no answer in time");
+        if (wsi)
+            lws_set_timeout(wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+    }
+    g->call = NULL;
+}
+
+const char *wv_gateway_text(const json_t *object, const char *name, size_t max)
+{
+    json_t *value = json_object_get(object, name);
+    return json_is_string(value) && json_string_length(value) <= max ? json_string_value(value) : NULL;
+}
+
+static int judge(const struct wv_gateway *g, struct call *c, struct wv_gateway_answer *ret)
+{
+    ret->status = c->status;
+    if (c->error < 0) {
+        say(ret->sentence, sizeof ret->sentence, "The gateway %s does not answer: %s.", g->url.name, c->why);
+        return c->error;
+    }
+    ret->body = c->len ? json_loadb((const char *)c->data, c->len, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    if (ret->body && !json_is_object(ret->body)) {
+        json_decref(ret->body);
+        ret->body = NULL;
+    }
+    if (ret->status >= 200 && ret->status < 300 && (ret->body || c->len == 0))
+        return 0;
+    const char *code = wv_gateway_text(ret->body, "error", sizeof ret->error - 1);
+    const char *text = wv_gateway_text(ret->body, "message", sizeof ret->sentence - 1);
+    if (!code || !text) {
+        say(ret->sentence, sizeof ret->sentence, "What answers at %s (status %u) is no gateway of Wavry.",
+            g->url.name, ret->status);
+        return -EPROTO;
+    }
+    say(ret->error, sizeof ret->error, "%s", code);
+    say(ret->sentence, sizeof ret->sentence, "%s", text);
+    return WV_GATEWAY_REFUSED;
+}
+
+int wv_gateway_request(struct wv_gateway *g, const char *method, const char *path, const char *token,
+                       json_t *body, unsigned timeout_ms, struct wv_gateway_answer *ret)
+{
+    struct call c = {.token = token};
+    int r = -ENOMEM;
+    *ret = (struct wv_gateway_answer){0};
+    wv_cleanup(wv_free_p) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    c.data = malloc(ANSWER_MAX);
+    if (body && text) {
+        c.body_len = strlen(text);
+        c.body = malloc(LWS_PRE + c.body_len);
+        if (c.body)
+            memcpy(c.body + LWS_PRE, text, c.body_len);
+    }
+    if (c.data && (!body || c.body)) {
+        run_call(g, &c, method, path, timeout_ms);
+        r = judge(g, &c, ret);
+    }
+    if (c.body)
+        explicit_bzero(c.body, LWS_PRE + c.body_len); /* passwords and tokens */
+    if (text)
+        explicit_bzero(text, strlen(text));
+    if (c.data)
+        explicit_bzero(c.data, c.len);
+    free(c.body);
+    free(c.data);
+    return r;
+}
+
+void wv_gateway_answer_fini(struct wv_gateway_answer *a)
+{
+    json_decref(a->body);
+    a->body = NULL;
+}
+
+/* ---- the WebSocket ---- */
+
+static void drop_queue(struct wv_gateway *g)
+{
+    while (g->first) {
+        struct frame *f = g->first;
+        g->first = f->next;
+        free(f);
+    }
+    g->last = &g->first;
+    g->n_queued = 0;
+}
+
+static void socket_gone(struct wv_gateway *g, const char *why)
+{
+    if (g->state == WV_SOCKET_NONE)
+        return;
+    g->socket = NULL;
+    g->state = WV_SOCKET_NONE;
+    g->in_len = 0;
+    drop_queue(g);
+    char text[160];
+    say(text, sizeof text, "%s", why && *why ? why : "the connection was closed");
+    if (!g->leaving && g->calls.closed)
+        g->calls.closed(g->userdata, text);
+}
+
+/* Returns 0, or -1: the connection is of no use. */
+static int take_frame(struct wv_gateway *g, struct lws *wsi, const void *in, size_t len)
+{
+    if (lws_frame_is_binary(wsi) || len > WV_GATEWAY_FRAME_BYTES - g->in_len)
+        return -1;
+    memcpy(g->in + g->in_len, in, len);
+    g->in_len += len;
+    if (!lws_is_final_fragment(wsi) || lws_remaining_packet_payload(wsi))
+        return 0;
+    json_t *object = json_loadb(g->in, g->in_len, JSON_REJECT_DUPLICATES, NULL);
+    g->in_len = 0;
+    if (!json_is_object(object)) {
+        json_decref(object);
+        return -1;
+    }
+    if (g->calls.message)
+        g->calls.message(g->userdata, object);
+    json_decref(object);
+    return g->leaving ? -1 : 0;
+}
+
+static int write_frame(struct wv_gateway *g, struct lws *wsi)
+{
+    struct frame *f = g->first;
+    if (g->leaving)
+        return -1;
+    if (!f)
+        return 0;
+    g->first = f->next;
+    if (!g->first)
+        g->last = &g->first;
+    g->n_queued--;
+    int n = lws_write(wsi, f->data + LWS_PRE, f->len, LWS_WRITE_TEXT);
+    bool failed = n < (int)f->len;
+    explicit_bzero(f->data, LWS_PRE + f->len);
+    free(f);
+    if (g->first)
+        lws_callback_on_writable(wsi);
+    return failed ? -1 : 0;
+}
+
+static int on_socket(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
+{
+    struct wv_gateway *g = lws_context_user(lws_get_context(wsi));
+    if (g->socket && g->socket != wsi)
+        return 0;
+    switch (reason) {
+    case LWS_CALLBACK_CLIENT_ESTABLISHED:
+        g->state = WV_SOCKET_OPEN;
+        if (g->calls.opened)
+            g->calls.opened(g->userdata);
+        return g->leaving ? -1 : 0;
+    case LWS_CALLBACK_CLIENT_RECEIVE:
+        return take_frame(g, wsi, in, len);
+    case LWS_CALLBACK_CLIENT_WRITEABLE:
+        return write_frame(g, wsi);
+    case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
+        socket_gone(g, in);
+        break;
+    case LWS_CALLBACK_CLIENT_CLOSED:
+        socket_gone(g, NULL);
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+static const lws_retry_bo_t idle = {.secs_since_valid_ping = DISTANCE_S,
+                                    .secs_since_valid_hangup = PATIENCE_S};
+
+int wv_gateway_open_socket(struct wv_gateway *g)
+{
+    struct lws_client_connect_info i;
+    if (g->state != WV_SOCKET_NONE)
+        return -EALREADY;
+    fill_connect(g, &i, "/v1/signal");
+    i.protocol = SUBPROTOCOL;
+    i.local_protocol_name = SUBPROTOCOL;
+    i.pwsi = &g->socket;
+    i.retry_and_idle_policy = &idle;
+    g->state = WV_SOCKET_OPENING;
+    g->leaving = false;
+    if (!lws_client_connect_via_info(&i))
+        socket_gone(g, "no connection can be made"); /* unless its callback said so already */
+    return 0;
+}
+
+void wv_gateway_close_socket(struct wv_gateway *g)
+{
+    if (g->state == WV_SOCKET_NONE)
+        return;
+    g->leaving = true;
+    if (g->socket)
+        lws_set_timeout(g->socket, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+}
+
+enum wv_gateway_socket wv_gateway_socket(const struct wv_gateway *g)
+{
+    return g->state;
+}
+
+int wv_gateway_send(struct wv_gateway *g, json_t *object)
+{
+    if (g->state != WV_SOCKET_OPEN || g->leaving)
+        return -ENOTCONN;
+    if (g->n_queued >= QUEUE_MAX)
+        return -EAGAIN;
+    size_t len = json_dumpb(object, NULL, 0, JSON_COMPACT);
+    if (len == 0 || len > WV_GATEWAY_FRAME_BYTES)
+        return -EMSGSIZE;
+    struct frame *f = calloc(1, sizeof *f + LWS_PRE + len);
+    if (!f)
+        return -ENOMEM;
+    f->len = json_dumpb(object, (char *)f->data + LWS_PRE, len, JSON_COMPACT);
+    *g->last = f;
+    g->last = &f->next;
+    g->n_queued++;
+    lws_callback_on_writable(g->socket);
+    return 0;
+}
+
+/* ---- the context ---- */
+
+static const struct lws_protocols protocols[] = {
+    {.name = "http", .callback = on_http, .rx_buffer_size = 4096},
+    {.name = SUBPROTOCOL, .callback = on_socket, .rx_buffer_size = 4096},
+    {0},
+};
+
+int wv_gateway_new(struct wv_gateway **ret, const char *ca_file)
+{
+    bool own = ca_file && *ca_file;
+    const char *ca = own ? ca_file : SYSTEM_CA;
+    if (access(ca, R_OK) < 0) {
+        if (own)
+            return -ENOENT;
+        ca = NULL; /* then nobody is believed */
+    }
+    struct wv_gateway *g = calloc(1, sizeof *g);
+    if (!g)
+        return -ENOMEM;
+    g->last = &g->first;
+    const struct lws_context_creation_info info = {
+        .port = CONTEXT_PORT_NO_LISTEN,
+        .protocols = protocols,
+        .options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS,
+        .client_ssl_ca_filepath = ca,
+        .gid = (gid_t)-1,
+        .uid = (uid_t)-1,
+        .user = g,
+        .fd_limit_per_thread = 16,
+        .timeout_secs = 10,
+    };
+    lws_set_log_level(0, NULL);
+    g->context = lws_create_context(&info);
+    if (!g->context) {
+        free(g);
+        return -EIO;
+    }
+    *ret = g;
+    return 0;
+}
+
+struct wv_gateway *wv_gateway_free(struct wv_gateway *g)
+{
+    if (g) {
+        g->calls = (struct wv_gateway_calls){0};
+        g->leaving = true;
+        lws_context_destroy(g->context);
+        drop_queue(g);
+        free(g);
+    }
+    return NULL;
+}
+
+void wv_gateway_aim(struct wv_gateway *g, const struct wv_gateway_url *url)
+{
+    g->url = *url;
+}
+
+void wv_gateway_set_calls(struct wv_gateway *g, const struct wv_gateway_calls *calls, void *userdata)
+{
+    g->calls = *calls;
+    g->userdata = userdata;
+}
+
+int wv_gateway_service(struct wv_gateway *g)
+{
+    return lws_service(g->context, 0) < 0 ? -EIO : 0;
+}
+
+void wv_gateway_wake(struct wv_gateway *g)
+{
+    lws_cancel_service(g->context);
+}
+
+static void on_wake(lws_sorted_usec_list_t *sul)
+{
+    struct wv_gateway *g = lws_container_of(sul, struct wv_gateway, wake);
+    lws_cancel_service(g->context);
+}
+
+void wv_gateway_wake_in(struct wv_gateway *g, unsigned ms)
+{
+    lws_sul_schedule(g->context, 0, &g->wake, on_wake, (lws_usec_t)ms * 1000);
+}

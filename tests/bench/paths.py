@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""The figures of ways: see paths.sh. The networks and the two ends are those of tests/system/test_paths.py."""
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
+import nets  # noqa: E402
+from test_paths import BIN, Meeting  # noqa: E402
+
+NAMES = {"none": "public address", "full": "endpoint-independent", "port": "port-restricted", "sym": "symmetric",
+         "double": "port-restricted twice", "v6": "IPv6, firewall", "blocked": "UDP blocked"}
+PAIRS = [("none", "none"), ("none", "sym"), ("full", "port"), ("full", "sym"), ("port", "port"), ("port", "double"), ("double", "double"),
+         ("sym", "full"), ("sym", "none"), ("port", "sym"), ("sym", "port"), ("sym", "sym"), ("blocked", "port"), ("v6", "v6")]
+
+
+def ice(host, client):
+    """What ICE (RFC 8445) with coturn for STUN and TURN reaches, by mapping and filtering (RFC 4787, RFC 5780): both ends must be
+    reachable at an address that they can tell beforehand, or see the other's new one."""
+    if "blocked" in (host, client):
+        return "relayed"
+    hard = ("sym", "port", "double")
+    return "relayed" if (host == "sym" and client in hard) or (client == "sym" and host in hard) else "direct"
+
+
+def quantile(values, q):
+    values = sorted(values)
+    return values[min(int(len(values) * q), len(values) - 1)]
+
+
+class Bench:
+    def __init__(self, options):
+        self.options, self.result = options, {"matrix": [], "switches": {}}
+
+    def meeting(self, host, client, **more):
+        self.folder = tempfile.mkdtemp(prefix="wavry-paths-")
+        m = Meeting(self.folder, lambda name: f"{self.folder}/{name}.log", "port" if host == "blocked" else host, client, **more)
+        if host == "blocked":
+            m.net.block("hostnat", f"ip daddr != {nets.RELAY} ip saddr != {nets.RELAY} ip protocol udp")
+        return m
+
+    def finish(self, m):
+        m.net.down()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def pair(self, host, client):
+        m, times, paths = self.meeting(host, client), [], []
+        try:
+            m.start_relay()
+            m.start_host()
+            for _ in range(self.options.rounds):
+                end = m.start_client()
+                times.append(end.event("first", 60)["ms"])
+                paths.append(end.mark()["path"])
+                m.hang_up()
+                time.sleep(0.3)
+        finally:
+            self.finish(m)
+        row = {"host": host, "client": client, "ice": ice(host, client), "paths": sorted(set(paths)), "rounds": len(times),
+               "p50_ms": quantile(times, 0.5), "p95_ms": quantile(times, 0.95), "most_ms": max(times)}
+        self.result["matrix"].append(row)
+        print(f"| {NAMES[host]} | {NAMES[client]} | {' and '.join(row['paths'])} | {row['ice']} | {row['p50_ms']} | {row['p95_ms']} | "
+              f"{row['most_ms']} |", flush=True)
+
+    def switches(self):
+        away, back = [], []
+        m = self.meeting("port", "port")
+        try:
+            end = m.start()
+            end.event("first")
+            for _ in range(self.options.switches):
+                self.until(end, "direct")
+                time.sleep(2)
+                end.mark()
+                m.net.block("hostnat", "ip saddr 198.51.100.1", "ip daddr 198.51.100.1")
+                away.append(self.until(end, "relayed"))
+                m.net.block("hostnat")
+                back.append(self.until(end, "direct"))
+        finally:
+            self.finish(m)
+        for name, gaps in (("direct to relayed", away), ("relayed to direct", back)):
+            self.result["switches"][name] = gaps
+            print(f"| {name} | {len(gaps)} | {quantile(gaps, 0.5)} | {quantile(gaps, 0.95)} | {max(gaps)} |", flush=True)
+
+    def until(self, end, path):
+        """The longest pause in the picture until the way is PATH, and for a second more."""
+        gaps, deadline = [], time.monotonic() + 90
+        while True:
+            mark = end.mark()
+            gaps.append(mark["longest_gap_ms"])
+            if mark["path"] == path or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        if mark["path"] != path:
+            sys.exit(f"the way did not become {path}: {mark}")
+        time.sleep(1)
+        return max([*gaps, end.mark()["longest_gap_ms"]])
+
+    def coturn(self):
+        """What coturn's RFC 5780 test says of the kinds of NAT that are used here."""
+        if not shutil.which("turnserver") or not shutil.which("turnutils_natdiscovery"):
+            print("coturn is not installed: its view of the NATs is left out")
+            return
+        print("\n| NAT | mapping | filtering |\n|---|---|---|", flush=True)
+        for kind in ("full", "port", "sym", "double"):
+            m = self.meeting("none", kind)
+            try:
+                m.net.stop(m.net.stuns)
+                m.net.start("relay", "turnserver", "-n", "--no-tls", "--no-dtls", "--no-auth", "-L", nets.STUN1, "-L", nets.STUN2,
+                            "--no-stdout-log", "--log-file", "/dev/null", "--no-cli", "--pidfile", f"{self.folder}/pid")
+                time.sleep(1.5)
+                said = nets.run("timeout", "60", "turnutils_natdiscovery", "-m", "-f", nets.STUN1, namespace=m.net.space("client")).stdout
+            finally:
+                self.finish(m)
+            words = [line.strip(" !") for line in said.splitlines() if "NAT with" in line]
+            mapping = next((w for w in words if "Mapping" in w), "not said")
+            filtering = next((w for w in words if "Filtering" in w), "not said")
+            self.result.setdefault("coturn", {})[kind] = [mapping, filtering]
+            print(f"| {NAMES[kind]} | {mapping} | {filtering} |", flush=True)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--rounds", type=int, default=20)
+    p.add_argument("--switches", type=int, default=5)
+    p.add_argument("--json")
+    options = p.parse_args()
+    why_not = nets.missing()
+    if why_not:
+        sys.exit(f"can't be measured here: {why_not}")
+    if not os.path.exists(f"{BIN}/wavry-ways"):
+        sys.exit(f"{BIN}/wavry-ways is missing: build the tests")
+    bench = Bench(options)
+    print("First picture after the client's start, ms; 200 ms of them for the sign-in to a gateway, 40 ms for each of its messages.\n")
+    print("| host | client | way | ICE with coturn | p50 | p95 | most |\n|---|---|---|---|---|---|---|", flush=True)
+    for host, client in PAIRS:
+        bench.pair(host, client)
+    print("\n| change | times | p50 | p95 | most ms without a picture |\n|---|---|---|---|---|", flush=True)
+    bench.switches()
+    bench.coturn()
+    if options.json:
+        with open(options.json, "w") as f:
+            json.dump(bench.result, f, indent=1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
