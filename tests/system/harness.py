@@ -125,6 +125,26 @@ class SystemTest(unittest.TestCase):
         stages = self.stages()
         return all(stages.get(name, {}).get("state") == "ready" for name in STAGES) and stages
 
+    def ready_pid(self, stage, seconds=10):
+        """The process of STAGE once that is ready. Never 0, which to os.kill() is everybody in our process group."""
+        def pid():
+            row = self.stages().get(stage, {})
+            return row.get("state") == "ready" and row["pid"]
+        return wait_for(pid, seconds, lambda: f"{stage} ready; {self.stages()}")
+
+    def kill(self, stage, sig=signal.SIGKILL):
+        """Sends SIG to the process of STAGE, whose number is returned for wait_successor()."""
+        pid = self.ready_pid(stage)
+        os.kill(pid, sig)
+        return pid
+
+    def wait_successor(self, stage, before, seconds=10):
+        """Waits until all stages are ready, and STAGE is another process than BEFORE, at one and the same moment."""
+        def seen():
+            stages = self.all_ready()
+            return stages and stages[stage]["pid"] != before and stages
+        return wait_for(seen, seconds, lambda: f"another {stage}, and all ready; {self.stages()}")
+
     def metrics(self):
         result = self.ctl("metrics", "--json")
         return json.loads(result.stdout) if result.returncode == 0 else {}

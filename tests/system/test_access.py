@@ -3,8 +3,6 @@
 over the end of the process that decides it."""
 import datetime
 import json
-import os
-import signal
 import time
 
 from harness import SystemTest, main, wait_for
@@ -36,10 +34,8 @@ class Access(SystemTest):
         before = self.session(name)["frames_sent"]
         wait_for(lambda: self.session(name)["frames_sent"] > before + 5, 10, f"pictures for {name}")
 
-    def kill(self, stage):
-        before = self.stages()[stage]["pid"]
-        os.kill(before, signal.SIGKILL)
-        wait_for(lambda: self.all_ready() and self.stages()[stage]["pid"] != before, 10, f"another {stage}")
+    def replace(self, stage):
+        self.wait_successor(stage, self.kill(stage))
 
     def test_three_wrong_codes_burn_a_code_and_ten_close_pairing(self):
         where = f"127.0.0.1:{self.port}"
@@ -55,13 +51,13 @@ class Access(SystemTest):
                 status, said = self.client("late", "pair", where, "--code", code)
                 self.assertNotEqual(status, 0, said)  # burnt
             if tried == 6:
-                self.kill("identity")  # the count is on disk
+                self.replace("identity")  # the count is on disk
         peers = wait_for(lambda: self.ctl("peers", "--json").stdout, 10, "the list of peers")
         self.assertEqual(json.loads(peers)["peers"], [])
         closed = self.ctl("pair")
         self.assertNotEqual(closed.returncode, 0)
         self.assertIn("--reopen", closed.stderr)
-        self.kill("identity")
+        self.replace("identity")
         self.assertNotEqual(self.ctl("pair").returncode, 0)
         wait_for(lambda: self.ctl("pair", "--reopen").returncode == 0, 10, "identity opens pairing again")
         self.pair("friend")
@@ -82,7 +78,7 @@ class Access(SystemTest):
         self.assertNotEqual(status, 0, self.read_log("first"))
         self.sees_pictures("second")  # under a key that the first never had
         for stage in ("identity", "transport"):
-            self.kill(stage)
+            self.replace(stage)
         again, said = self.client("first", f"127.0.0.1:{self.port}", "--headless", "--seconds", "3", "--host-key",
                                   self.host_key())
         self.assertNotEqual(again, 0, said)
@@ -99,12 +95,12 @@ class Access(SystemTest):
         wait_for(lambda: self.controls() == ["second"], 5, lambda: f"second controls: {self.controls()}")
         ids = {s["name"]: s["id"] for s in self.sessions()}
         for _ in range(3):
-            self.kill("identity")
+            self.replace("identity")
         self.assertEqual({s["name"]: s["id"] for s in self.sessions()}, ids)
         self.assertEqual(self.controls(), ["second"])
         self.sees_pictures("first")
         # The new process goes on where the old one was: with control, with grants, with keys.
-        self.kill("encoder")
+        self.replace("encoder")
         self.sees_pictures("first")
         self.assertEqual(self.ctl("control", "none").returncode, 0)
         wait_for(lambda: self.controls() == [], 5, lambda: f"nobody controls: {self.controls()}")

@@ -38,9 +38,7 @@ class Cookie(SystemTest):
                 if name == "Xauthority":  # the copies, where there are any
                     self.assertEqual(os.stat(os.path.join(root, name)).st_mode & 0o7777, 0o400)
         for name in ["capture", "input"]:  # a stage that starts again gets it again
-            before = self.stages()[name]["pid"]
-            os.kill(before, signal.SIGKILL)
-            wait_for(lambda: self.all_ready() and self.stages()[name]["pid"] != before, 10, f"{name} back")
+            self.wait_successor(name, self.kill(name))
             self.wait_for_press()
         probe.send_signal(signal.SIGTERM)
         self.assertEqual(self.probe_result(probe, 10)["connects"], 1)

@@ -44,7 +44,7 @@ class Core(SystemTest):
 
     def test_limits_of_every_stage(self):
         for name in STAGES:
-            pid = self.stages()[name]["pid"]
+            pid = self.ready_pid(name)
             with open(f"/proc/{pid}/limits") as f:
                 self.assertRegex(f.read(), r"Max core file size +0 +0 ", name)
             with open(f"/proc/{pid}/status") as f:
@@ -61,10 +61,8 @@ class Core(SystemTest):
             print("SKIP: that an aborted stage dumps no core: nothing dumps core on this machine")
             self.skipTest("no process of this machine dumps core")
         for name in ("identity", "transport"):
-            pid = self.stages()[name]["pid"]
-            os.kill(pid, signal.SIGABRT)
-            wait_for(lambda: self.all_ready() and self.stages()[name]["pid"] != pid, 10, f"{name} again")
-            exit_text = self.stages()[name]["last_exit"]
+            stages = self.wait_successor(name, self.kill(name, signal.SIGABRT))
+            exit_text = stages[name]["last_exit"]
             self.assertIn("signal 6", exit_text)
             self.assertNotIn("core", exit_text)
 

@@ -51,11 +51,11 @@ class Faults(SystemTest):
 
     def test_all_stages_killed_at_the_same_time(self):
         self.start_and_press()
-        before = {name: self.stages()[name]["pid"] for name in STAGES}
+        before = {name: self.ready_pid(name) for name in STAGES}
         for pid in before.values():
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: self.all_ready() and not any(self.stages()[n]["pid"] == before[n] for n in STAGES), 15,
-                 lambda: str(self.stages()))
+        for name in STAGES:
+            self.wait_successor(name, before[name], 15)
         self.wait_for_press(20)
         self.end(connects=1)  # the session outlives even that
 
@@ -63,17 +63,14 @@ class Faults(SystemTest):
         self.start_and_press()
         for name in ["identity", "transport"]:
             with self.subTest(stage=name):
-                before = self.stages()[name]["pid"]
-                os.kill(before, signal.SIGSTOP)
-                wait_for(lambda: self.all_ready() and self.stages()[name]["pid"] != before, 10,
-                         lambda: f"{name} found and replaced; {self.stages()}")
+                self.wait_successor(name, self.kill(name, signal.SIGSTOP))
                 self.wait_for_press(20)
         self.end(connects=1)
 
     def test_sigstop_of_the_supervisor(self):
         """Nobody needs it from one moment to the next; what it did not see meanwhile costs no stage its life."""
         self.start_and_press()
-        before = {name: row["pid"] for name, row in self.stages().items()}
+        before = {name: self.ready_pid(name) for name in STAGES + ["supervisor"]}
         os.kill(before["supervisor"], signal.SIGSTOP)
         time.sleep(1)
         base = self.presses_seen()

@@ -123,14 +123,13 @@ class LossAndDeath(Link):
         wait_for(lambda: self.presses_seen() > 3, 20, lambda: "presses seen first: " + self.read_log("probe"))
         session = self.sessions()[0]["id"]
         for _ in range(5):
-            before = self.stages()["transport"]["pid"]
+            before = self.ready_pid("transport")
             # What is on its way is lost, and what the next process sends and hears first, too.
             self.change("loss_percent=100", "drop=1")
             os.kill(before, signal.SIGKILL)
             time.sleep(0.05)
             self.change("loss_percent=3")
-            wait_for(lambda: self.stages().get("transport", {}).get("pid") not in (None, 0, before) and
-                     self.stages()["transport"]["state"] == "ready", 10, lambda: f"transport back: {self.stages()}")
+            self.wait_successor("transport", before)
             self.wait_for_press()
             self.assertEqual([s["id"] for s in self.sessions()], [session], "the same session")
             time.sleep(1.2)  # of use for a while: the next one is started at once

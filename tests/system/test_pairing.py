@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Pairing as people do it: by code and by URL, what is said when it fails, what is left behind, and who can't."""
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -31,9 +30,8 @@ class Pairing(SystemTest):
         return self.client(name, "--print-key")[1].strip()
 
     def kill(self, stage):
-        before = self.stages()[stage]["pid"]
-        os.kill(before, signal.SIGKILL)
-        return lambda: wait_for(lambda: self.all_ready() and self.stages()[stage]["pid"] != before, 10, f"{stage} back")
+        before = super().kill(stage)
+        return lambda: self.wait_successor(stage, before)
 
     def test_a_code_pairs_one_client(self):
         self.target(self.display)

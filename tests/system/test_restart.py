@@ -16,11 +16,9 @@ class Restart(SystemTest):
 
     def kill_and_recover(self, name, sig):
         """Ends stage NAME with SIG; returns the seconds until a press was seen again."""
-        before = self.stages()[name]
-        os.kill(before["pid"], sig)
+        before = self.kill(name, sig)
         began = time.monotonic()
-        wait_for(lambda: self.stages().get(name, {}).get("pid") not in (None, 0, before["pid"]) and
-                 self.stages()[name]["state"] == "ready", 10, lambda: f"{name} back; {self.stages()}")
+        self.wait_successor(name, before)
         self.wait_for_press()
         return time.monotonic() - began
 
@@ -66,17 +64,16 @@ class Restart(SystemTest):
 
     def test_supervisor_death_leaves_stages_untouched(self):
         before = {name: row["pid"] for name, row in self.stages().items()}
-        os.kill(before["supervisor"], signal.SIGKILL)
-        after = wait_for(lambda: self.all_ready(), 10, "all stages known again")
+        after = self.wait_successor("supervisor", self.kill("supervisor"))
         for name in STAGES:
             self.assertEqual(after[name]["pid"], before[name], name)
         self.assertNotEqual(after["supervisor"]["pid"], before["supervisor"])
 
     def test_restart_by_wavryctl(self):
-        before = self.stages()["encoder"]["pid"]
+        before = self.ready_pid("encoder")
         result = self.ctl("restart", "encoder")
         self.assertEqual(result.returncode, 0, result.stderr)
-        wait_for(lambda: self.all_ready() and self.stages()["encoder"]["pid"] != before, 10, "a new encoder")
+        self.wait_successor("encoder", before)
         result = self.ctl("restart", "nonsense")
         self.assertNotEqual(result.returncode, 0)
         self.assertIn("nonsense", result.stderr)

@@ -12,9 +12,11 @@
 
 #define SECONDS 3u
 #define FPS     60u
-/* A client's report, once a second, is unpacked, and an input event is a message on the bus, which with its
- * seal is longer than ZeroMQ keeps without an allocation. It is one for each event and a few a second,
- * however many packets and frames there are. */
+/* What is allocated at all: a block of ZeroMQ for each message of the bus that is longer than the 33 bytes it
+ * keeps inside (a sealed event alone has 36; zmq_msg_init_data() allocates as well, and cutting a batch into
+ * parts that fit would cost three messages for one), which is one for a batch of input and one now and then
+ * for the encoder; and two for each report of a client, once a second. However many packets and frames there
+ * are. */
 #define EVENTS      25u /* a second */
 #define OF_MESSAGES (EVENTS + 10u)
 

@@ -1,66 +1,13 @@
-/* The whole transport over loopback, with the identity stage's code behind its link. */
+/* The transport stage whole: pictures, input, cursors, rubbish, paths, its farewell. */
 #include "lib/base/util.h"
 #include "lib/ipc/au_ring_layout.h"
 #include "proto/bus_media.pb-c.h"
-#include "services/identity/internal.h"
-#include "services/identity/live_page.h"
-#include "tests/unit/transport_kit.h"
+#include "tests/unit/transport_waits.h"
 
-#include <check.h>
 #include <linux/input-event-codes.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-
-static struct kit kit;
-
-static void setup(void)
-{
-    kit_init(&kit, 8, false);
-}
-
-static void teardown(void)
-{
-    kit_fini(&kit);
-}
-
-/* ---- conditions ---- */
-
-static bool client_is_closed(struct kit *k, void *argument)
-{
-    return ((struct kit_client *)argument)->closed;
-}
-
-static bool viewers_are(struct kit *k, void *argument)
-{
-    return k->encoder_viewers == *(uint32_t *)argument && k->capture_viewers == *(uint32_t *)argument;
-}
-
-static bool has_frames(struct kit *k, void *argument)
-{
-    return ((struct kit_client *)argument)->n_frames > 0;
-}
-
-static bool has_event(struct kit *k, void *argument)
-{
-    return k->n_events > 0;
-}
-
-static bool has_release(struct kit *k, void *argument)
-{
-    return k->n_releases > 0;
-}
-
-static bool controls(struct kit *k, void *argument)
-{
-    return ((struct kit_client *)argument)->controls;
-}
-
-static bool does_not_control(struct kit *k, void *argument)
-{
-    return !((struct kit_client *)argument)->controls;
-}
 
 static bool has_size(struct kit *k, void *argument)
 {
@@ -78,58 +25,14 @@ static bool shapes_were_asked(struct kit *k, void *argument)
     return k->shape_requests >= 1;
 }
 
-/* The page is written some times a second. */
-static bool page_shows(struct kit *k, void *argument)
-{
-    struct wv_session_record record;
-    unsigned shown = 0;
-    for (unsigned i = 0; i < WV_SESSIONS_MAX; i++)
-        shown += wv_session_page_get(k->page, i, &record) == 0 && record.name[0];
-    return shown == *(unsigned *)argument;
-}
-
 static void wait_keyframe_requests(unsigned n)
 {
     kit_until(&kit, keyframes_were_asked, &n);
 }
 
-static void wait_page(unsigned n)
-{
-    kit_until(&kit, page_shows, &n);
-}
-
-static void wait_viewers(uint32_t n)
-{
-    kit_until(&kit, viewers_are, &n);
-}
-
-struct metric_wait {
-    enum wv_transport_metric id;
-    uint64_t least;
-};
-
-static bool metric_reached(struct kit *k, void *argument)
-{
-    const struct metric_wait *w = argument;
-    return kit_metric(k, w->id) >= w->least;
-}
-
-static void wait_metric(enum wv_transport_metric id, uint64_t least)
-{
-    struct metric_wait w = {id, least};
-    kit_until(&kit, metric_reached, &w);
-}
-
 static bool is_controller(struct kit *k, void *argument)
 {
     return ((const struct kit_client *)argument)->controls;
-}
-
-static void connect_client(struct kit_client *c, uint8_t seed, bool view_only)
-{
-    kit_authorize(&kit, seed, "somebody");
-    kit_client_init(&kit, c, seed, view_only);
-    kit_client_connected(&kit, c);
 }
 
 /* ---- pictures ---- */
@@ -335,237 +238,6 @@ START_TEST(a_restarted_input_stage_gets_what_was_not_done)
 }
 END_TEST
 
-/* ---- identity's word ---- */
-
-static bool has_key(struct kit *k, void *argument)
-{
-    struct kit_client *c = argument;
-    return k->kid && c->granted_kid == k->kid && memcmp(c->granted_key, k->media_key, 32) == 0;
-}
-
-static void encoder_asks(void)
-{
-    /* As an encoder's first word, by the kit's own bus: the kit stands in for that link. */
-    wv_arbiter_on_media_key_question(kit.identity, NULL, wv_now_ns());
-}
-
-START_TEST(viewers_get_the_media_key_through_the_transport)
-{
-    static struct kit_client first, second;
-    connect_client(&first, 1, false);
-    encoder_asks();
-    kit_until(&kit, has_key, &first);
-    connect_client(&second, 2, true);
-    kit_until(&kit, has_key, &second);
-    ck_assert_uint_eq(first.n_inner_bad + second.n_inner_bad, 0);
-    /* One leaves: another key, for those who stay, before the encoder has it. */
-    uint32_t kid = kit.kid;
-    rift_session_close(second.session, RIFT_CLOSE_NORMAL, "", wv_now_ns());
-    wait_viewers(1);
-    while (kit.kid == kid)
-        kit_run(&kit, 50);
-    kit_until(&kit, has_key, &first);
-    ck_assert_uint_eq(second.granted_kid, kid);
-}
-END_TEST
-
-START_TEST(a_new_transport_passes_on_what_the_last_one_did_not)
-{
-    static struct kit_client c;
-    connect_client(&c, 1, false);
-    kit_transport_kill(&kit);
-    encoder_asks(); /* and its client can't be told */
-    kit_run(&kit, 30);
-    ck_assert(!has_key(&kit, &c));
-    kit_transport_start(&kit);
-    kit_until(&kit, has_key, &c);
-    ck_assert_uint_eq(c.n_inner_bad, 0);
-}
-END_TEST
-
-START_TEST(control_is_taken_by_asking_identity)
-{
-    static struct kit_client first, second;
-    connect_client(&first, 1, false);
-    connect_client(&second, 2, false);
-    kit_client_key(&first, KEY_A, true);
-    kit_until(&kit, has_event, NULL);
-    Wavry__Rift__TakeControl take = WAVRY__RIFT__TAKE_CONTROL__INIT;
-    Wavry__Rift__InnerToHost m = WAVRY__RIFT__INNER_TO_HOST__INIT;
-    m.kind_case = WAVRY__RIFT__INNER_TO_HOST__KIND_TAKE_CONTROL;
-    m.take_control = &take;
-    kit_client_inner(&second, &m);
-    kit_until(&kit, controls, &second);
-    kit_until(&kit, has_release, NULL);
-    kit_until(&kit, does_not_control, &first);
-    kit.n_events = 0;
-    kit_client_key(&first, KEY_B, true);
-    wait_metric(WV_T_INPUT_DROPPED_VIEWER, 1);
-    kit_client_key(&second, KEY_C, true);
-    kit_until(&kit, has_event, NULL);
-    ck_assert_uint_eq(kit.events[0].code, KEY_C);
-    /* And back: numbers go on where they were. */
-    kit_client_inner(&first, &m);
-    kit_until(&kit, controls, &first);
-    kit.n_events = 0;
-    kit_client_key(&first, KEY_D, true);
-    kit_until(&kit, has_event, NULL);
-    ck_assert_uint_eq(kit.events[0].code, KEY_D);
-    ck_assert_uint_eq(kit.events[0].seq, 3);
-}
-END_TEST
-
-START_TEST(a_chatty_client_is_cut_short)
-{
-    static struct kit_client c;
-    connect_client(&c, 1, false);
-    Wavry__Rift__TakeControl take = WAVRY__RIFT__TAKE_CONTROL__INIT;
-    Wavry__Rift__InnerToHost m = WAVRY__RIFT__INNER_TO_HOST__INIT;
-    m.kind_case = WAVRY__RIFT__INNER_TO_HOST__KIND_TAKE_CONTROL;
-    m.take_control = &take;
-    for (unsigned i = 0; i < 100; i++) {
-        kit_client_inner(&c, &m);
-        kit_run(&kit, 2);
-    }
-    wait_metric(WV_T_INNER_DROPPED, 50);
-    ck_assert(!c.closed);
-}
-END_TEST
-
-START_TEST(a_stranger_gets_no_answer_unless_somebody_pairs)
-{
-    static struct kit_client stranger, third, fourth;
-    char reply[2048];
-    kit_stranger_init(&kit, &stranger, 5);
-    wait_metric(WV_T_DROPPED_UNKEYED, 2);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_HANDSHAKES_STARTED), 0);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_PACKETS_SENT), 0);
-    kit_request(&kit, "pair", "", reply, sizeof reply);
-    while (!stranger.session)
-        kit_run(&kit, 20);
-    kit_run(&kit, 200);
-    ck_assert(!stranger.closed);
-    ck_assert_uint_eq(stranger.n_hellos, 0);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS), 0);
-    kit_push(&kit, true, 1, 1000, 0);
-    rift_session_request_keyframe(stranger.session, wv_now_ns());
-    kit_client_key(&stranger, KEY_A, true);
-    kit_run(&kit, 100);
-    ck_assert_uint_eq(stranger.n_frames, 0);
-    ck_assert_uint_eq(kit.n_events, 0);
-    /* Two at once, no more. */
-    kit_stranger_init(&kit, &third, 6);
-    kit_stranger_init(&kit, &fourth, 7);
-    while (!third.session || !fourth.session || !(stranger.closed + third.closed + fourth.closed))
-        kit_run(&kit, 20);
-    kit_run(&kit, 100);
-    ck_assert_uint_eq(stranger.closed + third.closed + fourth.closed, 1);
-    ck_assert_uint_eq(kit.encoder_viewers, 0);
-}
-END_TEST
-
-/* ---- who may connect ---- */
-
-START_TEST(an_unknown_key_is_told_so)
-{
-    static struct kit_client c;
-    kit_client_init(&kit, &c, 9, false);
-    kit_until(&kit, client_is_closed, &c);
-    ck_assert_int_eq(c.reason, RIFT_CLOSE_UNAUTHORIZED);
-    ck_assert_uint_eq(c.n_hellos, 0);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS_STARTED), 0);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_HANDSHAKES_UNKNOWN_KEY), 1);
-    ck_assert_uint_eq(kit.encoder_viewers, 0);
-}
-END_TEST
-
-START_TEST(the_same_key_replaces_its_session)
-{
-    static struct kit_client old, new;
-    connect_client(&old, 1, false);
-    connect_client(&new, 1, false);
-    kit_until(&kit, client_is_closed, &old);
-    ck_assert_int_eq(old.reason, RIFT_CLOSE_REPLACED);
-    kit_until(&kit, controls, &new);
-    wait_viewers(1);
-}
-END_TEST
-
-START_TEST(no_more_clients_than_places)
-{
-    static struct kit_client c[9];
-    for (uint8_t i = 0; i < 8; i++)
-        connect_client(&c[i], (uint8_t)(i + 1), false);
-    kit_authorize(&kit, 9, "late");
-    kit_client_init(&kit, &c[8], 9, false);
-    kit_until(&kit, client_is_closed, &c[8]);
-    ck_assert_int_eq(c[8].reason, RIFT_CLOSE_BUSY);
-    wait_page(8);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS), 8);
-}
-END_TEST
-
-START_TEST(a_revoked_key_is_out_at_once)
-{
-    static struct kit_client c;
-    char key[RIFT_PUBLIC_KEY_TEXT_BYTES];
-    connect_client(&c, 1, false);
-    rift_public_key_format(c.identity.public, key);
-    kit_request(&kit, "revoke", key, NULL, 0);
-    kit_until(&kit, client_is_closed, &c);
-    ck_assert_int_eq(c.reason, RIFT_CLOSE_REVOKED);
-    kit_client_fini(&c);
-    kit_client_init(&kit, &c, 1, false);
-    kit_until(&kit, client_is_closed, &c);
-    ck_assert_int_eq(c.reason, RIFT_CLOSE_UNAUTHORIZED);
-}
-END_TEST
-
-START_TEST(a_key_taken_out_of_the_file_is_out_at_once)
-{
-    static struct kit_client c;
-    char path[128];
-    connect_client(&c, 1, false);
-    snprintf(path, sizeof path, "%s/identity/peers", kit.folder);
-    ck_assert_int_eq(wv_write_file_atomic(path, "# nobody\n", 9, 0600), 0);
-    kit_until(&kit, client_is_closed, &c);
-    ck_assert_int_eq(c.reason, RIFT_CLOSE_REVOKED);
-}
-END_TEST
-
-START_TEST(a_session_outlives_the_identity_stage)
-{
-    static struct kit_client c, late;
-    connect_client(&c, 1, false);
-    kit_authorize(&kit, 2, "late");
-    kit_identity_kill(&kit);
-    kit_client_init(&kit, &late, 2, false);
-    wait_metric(WV_T_DROPPED_UNANSWERED, 1);
-    kit_push(&kit, true, 1, 1000, 0);
-    kit_until(&kit, has_frames, &c);
-    kit_identity_start(&kit);
-    kit_client_connected(&kit, &late);
-    ck_assert(!c.closed);
-    ck_assert_mem_eq(c.host_key, late.host_key, 32);
-}
-END_TEST
-
-/* Also one that began long after this transport last had anything to tell: identity hears of it by itself. */
-START_TEST(a_session_that_identity_forgot_is_told_so)
-{
-    static const uint8_t zero[WV_LIVE_PAGE_BYTES];
-    static struct kit_client c;
-    kit_run(&kit, 700);
-    connect_client(&c, 1, false);
-    kit_run(&kit, 50);
-    kit_identity_kill(&kit);
-    ck_assert_int_eq(pwrite(kit.identity_page_fd, zero, sizeof zero, 0), sizeof zero);
-    kit_identity_start(&kit);
-    kit_until(&kit, client_is_closed, &c);
-    ck_assert_int_eq(c.reason, RIFT_CLOSE_SHUTDOWN);
-}
-END_TEST
-
 /* ---- bad input and bad paths ---- */
 
 static uint32_t next_random(void)
@@ -691,190 +363,6 @@ START_TEST(a_malformed_control_message_ends_its_session_only)
 }
 END_TEST
 
-/* ---- the transport's own end ---- */
-
-/* Events that are not acknowledged soon come again: their number says which were seen, not how many came. */
-static bool has_seq(struct kit *k, void *argument)
-{
-    return k->n_events && k->events[k->n_events - 1].seq >= *(uint32_t *)argument;
-}
-
-static void wait_seq(uint32_t seq)
-{
-    kit_until(&kit, has_seq, &seq);
-}
-
-static bool has_events(struct kit *k, void *argument)
-{
-    return k->n_events >= *(unsigned *)argument;
-}
-
-static void wait_events(unsigned n)
-{
-    kit_until(&kit, has_events, &n);
-}
-
-/* One controlling client and one that looks on, both with a picture. */
-static void two_clients(struct kit_client *first, struct kit_client *second)
-{
-    connect_client(first, 1, false);
-    connect_client(second, 2, true);
-    kit_push(&kit, true, 1, 40000, 0);
-    kit_until(&kit, has_frames, first);
-    kit_until(&kit, has_frames, second);
-}
-
-START_TEST(sessions_outlive_the_transport)
-{
-    static struct kit_client first, second;
-    struct wv_session_record record;
-    two_clients(&first, &second);
-    kit_client_key(&first, KEY_A, true);
-    wait_events(1);
-    uint32_t number = kit.events[0].session;
-    for (unsigned round = 0; round < 5; round++) {
-        kit_transport_kill(&kit);
-        kit.n_events = kit.n_releases = kit.keyframe_requests = 0;
-        first.n_frames = second.n_frames = 0;
-        kit_client_key(&first, KEY_B, round % 2 == 0); /* into the socket of nobody */
-        kit_run(&kit, 20);
-        kit_transport_start(&kit);
-        ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS_RESTORED), 2 * (round + 1));
-        wait_seq(round + 2);
-        ck_assert_uint_eq(kit.events[0].session, number);
-        ck_assert_uint_eq(kit.events[kit.n_events - 1].code, KEY_B);
-        ck_assert_uint_eq(kit.events[kit.n_events - 1].seq, round + 2);
-        ck_assert_uint_eq(kit.n_releases, 0);
-        kit_push(&kit, true, 2, 40000, 0);
-        kit_until(&kit, has_frames, &first);
-        kit_until(&kit, has_frames, &second);
-        ck_assert(first.controls);
-        ck_assert(!first.closed);
-        ck_assert(!second.closed);
-        /* As long as a process lives until it counts as one that the vault did not kill. */
-        kit_run(&kit, 150);
-    }
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS_STARTED), 2);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_VAULT_BAD), 0);
-    wait_page(2);
-    ck_assert_int_eq(wv_session_page_get(kit.page, 0, &record), 0);
-    ck_assert_str_eq(record.name, "somebody");
-}
-END_TEST
-
-START_TEST(events_that_were_not_done_are_handed_over)
-{
-    static struct kit_client c;
-    connect_client(&c, 1, false);
-    kit.acknowledges = false;
-    for (unsigned i = 0; i < 3; i++) {
-        kit_client_key(&c, (uint16_t)(KEY_A + i), true);
-        wait_seq(i + 1);
-    }
-    kit_run(&kit, 10);
-    kit_transport_kill(&kit);
-    kit.n_events = 0;
-    kit.acknowledges = true;
-    kit_transport_start(&kit);
-    wait_events(3);
-    for (unsigned i = 0; i < 3; i++) {
-        ck_assert_uint_eq(kit.events[i].seq, i + 1);
-        ck_assert_uint_eq(kit.events[i].code, KEY_A + i);
-    }
-}
-END_TEST
-
-START_TEST(a_key_revoked_meanwhile_is_out)
-{
-    static struct kit_client c;
-    char key[RIFT_PUBLIC_KEY_TEXT_BYTES];
-    connect_client(&c, 1, false);
-    kit_transport_kill(&kit);
-    rift_public_key_format(c.identity.public, key);
-    kit_request(&kit, "revoke", key, NULL, 0);
-    kit_run(&kit, 20);
-    kit_transport_start(&kit);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS_RESTORED), 1);
-    kit_until(&kit, client_is_closed, &c);
-    ck_assert_int_eq(c.reason, RIFT_CLOSE_UNAUTHORIZED); /* identity does not know it any more */
-}
-END_TEST
-
-START_TEST(a_damaged_vault_is_a_clean_start)
-{
-    static struct kit_client first, second;
-    two_clients(&first, &second);
-    kit_transport_kill(&kit);
-    uint8_t *memory = mmap(NULL, WV_SESSION_VAULT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, kit.vault_fd, 0);
-    ck_assert_ptr_ne(memory, MAP_FAILED);
-    /* Both copies of the first slot: the older one must not stand in. */
-    memory[WV_SESSION_VAULT_HEAD_BYTES + 200] ^= 1;
-    memory[WV_SESSION_VAULT_HEAD_BYTES + WV_SESSION_VAULT_COPY_BYTES + 200] ^= 1;
-    munmap(memory, WV_SESSION_VAULT_BYTES);
-    kit_transport_start(&kit);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS_RESTORED), 1);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_VAULT_BAD), 1);
-    kit_until(&kit, has_release, NULL); /* whoever controlled is unknown now */
-    second.n_frames = 0;
-    kit_push(&kit, true, 2, 1000, 0);
-    kit_until(&kit, has_frames, &second);
-    first.n_frames = 0;
-    kit_run(&kit, 50);
-    ck_assert_uint_eq(first.n_frames, 0);
-}
-END_TEST
-
-START_TEST(a_vault_that_kills_is_wiped)
-{
-    static struct kit_client first, second;
-    two_clients(&first, &second);
-    kit_run(&kit, 150);
-    for (unsigned i = 0; i < 2; i++) {
-        kit_transport_kill(&kit);
-        kit_transport_start(&kit); /* and lives for no time at all */
-        ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS_RESTORED), 2 * (i + 1));
-    }
-    kit_transport_kill(&kit);
-    kit_transport_start(&kit);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS_RESTORED), 4);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_VAULT_BAD), 1);
-}
-END_TEST
-
-START_TEST(an_ended_session_leaves_nothing_behind)
-{
-    static struct kit_client c;
-    static const uint8_t zero[4096];
-    connect_client(&c, 1, false);
-    kit_client_key(&c, KEY_A, true);
-    wait_events(1);
-    rift_session_close(c.session, RIFT_CLOSE_NORMAL, "", wv_now_ns());
-    wait_viewers(0);
-    uint8_t *memory = mmap(NULL, WV_SESSION_VAULT_BYTES, PROT_READ, MAP_SHARED, kit.vault_fd, 0);
-    ck_assert_ptr_ne(memory, MAP_FAILED);
-    for (size_t at = WV_SESSION_VAULT_HEAD_BYTES; at < WV_SESSION_VAULT_BYTES; at += sizeof zero)
-        ck_assert_mem_eq(memory + at, zero, sizeof zero);
-    munmap(memory, WV_SESSION_VAULT_BYTES);
-}
-END_TEST
-
-static bool is_drained(struct kit *k, void *argument);
-
-START_TEST(a_restart_hands_over_without_a_word)
-{
-    static struct kit_client c;
-    connect_client(&c, 1, false);
-    wv_transport_hand_over(kit.transport);
-    kit_until(&kit, is_drained, NULL);
-    kit_transport_kill(&kit);
-    kit_transport_start(&kit);
-    kit_push(&kit, true, 1, 1000, 0);
-    kit_until(&kit, has_frames, &c);
-    ck_assert(!c.closed);
-    ck_assert_uint_eq(kit_metric(&kit, WV_T_SESSIONS_STARTED), 1);
-}
-END_TEST
-
 /* ---- the rest ---- */
 
 static bool has_cursor(struct kit *k, void *argument)
@@ -939,11 +427,6 @@ START_TEST(the_cursor_travels_beside_the_video)
 }
 END_TEST
 
-static bool is_drained(struct kit *k, void *argument)
-{
-    return k->drained;
-}
-
 START_TEST(stopping_says_goodbye)
 {
     static struct kit_client c;
@@ -987,30 +470,11 @@ static Suite *suite(void)
     tcase_add_test(c, input_reaches_the_input_stage_and_pictures_say_so);
     tcase_add_test(c, a_viewer_gets_control_when_the_controller_leaves);
     tcase_add_test(c, a_restarted_input_stage_gets_what_was_not_done);
-    tcase_add_test(c, viewers_get_the_media_key_through_the_transport);
-    tcase_add_test(c, a_new_transport_passes_on_what_the_last_one_did_not);
-    tcase_add_test(c, control_is_taken_by_asking_identity);
-    tcase_add_test(c, a_chatty_client_is_cut_short);
-    tcase_add_test(c, a_stranger_gets_no_answer_unless_somebody_pairs);
-    tcase_add_test(c, an_unknown_key_is_told_so);
-    tcase_add_test(c, the_same_key_replaces_its_session);
-    tcase_add_test(c, no_more_clients_than_places);
-    tcase_add_test(c, a_revoked_key_is_out_at_once);
-    tcase_add_test(c, a_key_taken_out_of_the_file_is_out_at_once);
-    tcase_add_test(c, a_session_outlives_the_identity_stage);
-    tcase_add_test(c, a_session_that_identity_forgot_is_told_so);
     tcase_add_test(c, garbage_is_counted_and_harmless);
     tcase_add_test(c, strangers_on_the_way_are_counted_and_not_answered);
     tcase_add_test(c, clients_that_vanish_half_way_keep_nobody_out);
     tcase_add_test(c, a_session_follows_its_client);
     tcase_add_test(c, a_malformed_control_message_ends_its_session_only);
-    tcase_add_test(c, sessions_outlive_the_transport);
-    tcase_add_test(c, events_that_were_not_done_are_handed_over);
-    tcase_add_test(c, a_key_revoked_meanwhile_is_out);
-    tcase_add_test(c, a_damaged_vault_is_a_clean_start);
-    tcase_add_test(c, a_vault_that_kills_is_wiped);
-    tcase_add_test(c, an_ended_session_leaves_nothing_behind);
-    tcase_add_test(c, a_restart_hands_over_without_a_word);
     tcase_add_test(c, the_cursor_travels_beside_the_video);
     tcase_add_test(c, stopping_says_goodbye);
     tcase_add_test(c, an_ipv4_socket_will_do);
@@ -1020,9 +484,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wv_run_suite(suite());
 }

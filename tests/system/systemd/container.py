@@ -151,7 +151,8 @@ class Container:
         return f"wavry-{stage}"
 
     def kill(self, stage, sig):
-        self.run("kill", f"-{sig}", str(self.main_pid(stage)), check=True)
+        pid = wait_for(lambda: self.main_pid(stage), 10, f"a process of {stage}")  # 0 would be our process group
+        self.run("kill", f"-{sig}", str(pid), check=True)
 
     def journal(self, *arguments, lines=60):
         return self.run("journalctl", "-b", "--no-pager", "-o", "short-precise", "-n", str(lines),
