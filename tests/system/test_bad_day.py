@@ -5,7 +5,6 @@ import random
 import signal
 import socket
 import subprocess
-import time
 
 from harness import BIN, SystemTest, free_udp_port, main, wait_for
 
@@ -111,8 +110,9 @@ class BadDay(SystemTest):
         pids = {name: row["pid"] for name, row in self.stages().items()}
         self.stop(server)
         target.wait(5)
-        time.sleep(1)
-        self.assertIn(display, self.ctl("stages").stdout)  # the status names the display that is missing
+        # The status names the display that is missing.
+        wait_for(lambda: display in self.stages()["capture"]["status"] and "capturing" not in
+                 self.stages()["capture"]["status"], 10, lambda: str(self.stages()))
         self.xvfb(display=display)
         self.target(display)
         self.wait_for_press(20)
