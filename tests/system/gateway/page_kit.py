@@ -164,16 +164,21 @@ class PageTest(GatewayTest):
             const row = [...document.querySelectorAll("#view tbody tr")].find((r) => r.textContent.includes(arguments[0]));
             return row ? [...row.children].map((c) => c.innerText.trim()) : []""", name)
 
-    def wait_row(self, name, word, meanwhile=lambda: None):
-        """Until a cell of that row is WORD, or begins with it. MEANWHILE is done again every few seconds."""
+    def wait_while(self, condition, meanwhile, what):
+        """Until CONDITION(). MEANWHILE is done again every few seconds: what a machine says counts at most so often."""
         last = [0.0]
 
         def look():
             if time.monotonic() - last[0] > 5.5:
                 meanwhile()
                 last[0] = time.monotonic()
-            return any(cell == word or cell.startswith(word) for cell in self.row(name))
-        self.browser.wait(look, lambda: f"a row {name} with {word!r}, which is {self.row(name)}")
+            return condition()
+        self.browser.wait(look, what)
+
+    def wait_row(self, name, word, meanwhile=lambda: None):
+        """Until a cell of that row is WORD, or begins with it."""
+        self.wait_while(lambda: any(cell.startswith(word) for cell in self.row(name)), meanwhile,
+                        lambda: f"a row {name} with {word!r}, which is {self.row(name)}")
 
     def read_qr(self):
         with open(self.path("qr.png"), "wb") as f:

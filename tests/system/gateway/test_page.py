@@ -212,9 +212,7 @@ class Views(PageTest):
         self.wait_row("laptop", "99 ms", report((device, "relayed", 99, 0)))
         self.assertEqual(self.row("laptop")[2], "Relayed")
         self.assertEqual(self.row(other.key), [])
-        self.wait_row("tower", "99 ms")
-        report()()  # none any more
-        b.wait_text("No session is running.")
+        self.wait_while(lambda: "No session is running." in b.text(), report(), "no session any more")
 
     def test_relays(self):
         b = self.browser
