@@ -300,7 +300,9 @@ class Strangers(GatewayTest):
         for junk in (b"\0" * 5000, b"GET\r\n\r\n", b"\x16\x03\x01" + os.urandom(300), b"GET / HTTP/9.9\r\n\r\n",
                      b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n", b"GET /healthz HTTP/1.1\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
                      b"GET /healthz HTTP/1.1\r\nAuthorization: Bearer " + b"A" * 7000 + b"\r\n\r\n",
-                     b"GET /../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(40)):
+                     b"GET /../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(40),
+                     b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+                     b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n" + os.urandom(200)):
             self.raw(junk, read=False)
             self.alive()
 
