@@ -63,7 +63,7 @@ static void put_relay_work(struct wv_request *q, struct wv_store *store)
         return wv_request_refuse(q, WV_REFUSE_BAD_KEY, NULL);
     if (!is_address(address))
         return wv_request_refuse(q, WV_REFUSE_BAD_FIELD, "\"address\" must be HOST:PORT.");
-    snprintf(record.id, sizeof record.id, "%s", q->args[0]);
+    snprintf(record.id, sizeof record.id, "%.64s", q->args[0]);
     snprintf(record.address, sizeof record.address, "%s", address);
     snprintf(record.region, sizeof record.region, "%s", wv_json_text(q->body, "region", ""));
     int r = wv_store_put_relay(store, &record);

@@ -21,7 +21,7 @@
 #include <time.h>
 
 #define BEAT_NS      (200 * WV_NS_PER_MS)
-#define DRAIN_NS     (5 * WV_NS_PER_S)
+#define DRAIN_NS     (8 * WV_NS_PER_S)
 #define SWEEP_NS     (3600 * WV_NS_PER_S)
 #define FILES_SPARE  128 /* descriptors beside connections */
 #define LIMIT_PLACES 65536
@@ -272,7 +272,8 @@ static int open_stores(struct wv_gateway *g)
     return r;
 }
 
-static int raise_files(const struct wv_gateway *g)
+/* A connection that could not be accepted for want of a descriptor would wake the loop for ever. */
+static int raise_files(struct wv_gateway *g)
 {
     struct rlimit l;
     rlim_t want = (rlim_t)wv_config_int(g->settings.config, "max_connections") + FILES_SPARE;
@@ -281,8 +282,9 @@ static int raise_files(const struct wv_gateway *g)
     if (l.rlim_max != RLIM_INFINITY && want > l.rlim_max) {
         wv_warning("fewer connections than configured: the limit of open files is lower", "files=%llu",
                    (unsigned long long)l.rlim_max);
-        want = l.rlim_max;
+        want = WV_MAX(l.rlim_max, (rlim_t)FILES_SPARE + 1);
     }
+    g->connections_max = want - FILES_SPARE;
     l.rlim_cur = want;
     return setrlimit(RLIMIT_NOFILE, &l) < 0 ? -errno : 0;
 }

@@ -43,6 +43,7 @@ struct wv_gateway {
     char id[33];                                 /* of this process, random: 32 hex digits */
     struct wv_live_calls live;                   /* each may be NULL */
     struct wv_live *alive;                       /* the live part itself */
+    size_t connections_max;                      /* what is configured, or what there are descriptors for */
     size_t in_flight;                            /* requests */
     bool draining, quit;
     int exit_code;

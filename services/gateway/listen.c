@@ -118,8 +118,7 @@ int wv_listeners_new(struct wv_listeners **ret, struct wv_gateway *g)
         }
         say_port(l->fds[l->n++], at->text);
     }
-    wv_metric_set(g->metrics, WV_G_CONNECTIONS_MAX,
-                  (uint64_t)wv_config_int(g->settings.config, "max_connections"));
+    wv_metric_set(g->metrics, WV_G_CONNECTIONS_MAX, g->connections_max);
     *ret = l;
     return 0;
 }
@@ -201,7 +200,7 @@ static struct connection *count(struct wv_listeners *l, const uint8_t address[16
     const struct wv_gateway_settings *s = &l->gateway->settings;
     uint8_t key[WV_LIMIT_KEY_BYTES];
     struct connection *c;
-    if (l->connections >= (size_t)wv_config_int(s->config, "max_connections"))
+    if (l->connections >= l->gateway->connections_max)
         return NULL;
     c = calloc(1, sizeof *c);
     if (!c)

@@ -52,8 +52,8 @@ static const struct wv_config_entry wv_gateway_config[] = {
     {"signals_per_s", WV_CONFIG_INT, "20", 1, 1000000, NULL,
      "Messages a second of one machine's connection, with a burst of five times as many."},
     {"stun_servers", WV_CONFIG_STRING, "", 0, 0, NULL,
-     "HOST:PORT of STUN servers that machines may ask for their address, with spaces between; a relay is "
-     "one."},
+     "HOST:PORT of STUN servers that machines may ask for their address, with spaces between, at most "
+     "eight."},
     {"lease_kbps", WV_CONFIG_INT, "50000", 64, 10000000, NULL,
      "What a lease of a relay allows in each direction, in kbit/s; a relay may allow less."},
     {"lease_seconds", WV_CONFIG_INT, "600", 30, 86400, NULL,

@@ -19,7 +19,8 @@ static int of_token(struct wv_store *store, const struct asked *a, struct wv_mac
     static const uint8_t none[WV_STORE_KEY_BYTES];
     struct wv_token token;
     int r = wv_store_token(store, a->question.token, a->now_s, &token);
-    if (r == 0 && !memcmp(token.device, none, sizeof none))
+    const uint8_t *device = token.device;
+    if (r == 0 && !memcmp(device, none, sizeof none))
         r = -ENOENT; /* a person's */
     return r < 0 ? r : wv_store_machine(store, token.device, ret);
 }

@@ -114,9 +114,9 @@ static int on_receive(struct wv_link *l, const void *data, size_t len)
 
 static int ping(struct wv_link *l)
 {
-    unsigned char nothing[LWS_PRE + 1];
+    unsigned char word[LWS_PRE + 1] = {[LWS_PRE] = '?'}; /* an empty one's answer would go unnoticed */
     l->ping_due = false;
-    return lws_write(l->wsi, nothing + LWS_PRE, 0, LWS_WRITE_PING) < 0 ? -1 : 0;
+    return lws_write(l->wsi, word + LWS_PRE, 1, LWS_WRITE_PING) < 0 ? -1 : 0;
 }
 
 static int on_writable(struct wv_link *l)

@@ -2,9 +2,9 @@
 """wavry-gateway as a process, over SQLite or, when WAVRY_TEST_POSTGRES names one, PostgreSQL: accounts, sign-in,
 machines, shares, administration, and everything that a stranger may send. docs/openapi.yaml is checked by the way."""
 import concurrent.futures
-import http.client
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -51,24 +51,23 @@ class People(GatewayTest):
         self.assertEqual(self.counted("refused_credentials_total", 2), True)
 
     def confirm(self, token):
-        """Sets an authenticator up. Returns (secret, recovery codes); the code of now is used."""
+        """Sets an authenticator up. Returns (secret, the code that was used, recovery codes)."""
         secret = self.ok("POST", "/v1/account/totp", token=token)["secret"]
-        self.fresh_code()
-        codes = self.ok("POST", "/v1/account/totp/confirm", {"totp": totp(secret)}, token)["recovery"]
-        return secret, codes
+        code = totp(secret)
+        return secret, code, self.ok("POST", "/v1/account/totp/confirm", {"totp": code}, token)["recovery"]
 
     @staticmethod
-    def fresh_code():
-        """Waits until the present step has some time left, so that code and check fall into it."""
-        wait_for(lambda: time.time() % 30 < 22, 20, "the begin of a step")
+    def wrong_code(secret):
+        """One that is not right at any time within hours."""
+        near = {totp(secret, time.time() + 30 * step) for step in range(-300, 301)}
+        return next(f"{code:06}" for code in range(10**6) if f"{code:06}" not in near)
 
     def test_codes(self):
-        secret, codes = self.confirm(self.token)
+        secret, used, codes = self.confirm(self.token)
         wrong = {"account": "admin", "password": PASSWORD}
         self.refused("code_needed", "POST", "/v1/login", wrong)
-        self.refused("credentials", "POST", "/v1/login", {**wrong, "totp": totp(secret, time.time() + 10**6)})
-        self.fresh_code()
-        self.refused("code_used", "POST", "/v1/login", {**wrong, "totp": totp(secret)})
+        self.refused("credentials", "POST", "/v1/login", {**wrong, "totp": self.wrong_code(secret)})
+        self.refused("code_used", "POST", "/v1/login", {**wrong, "totp": used})
         code = totp(secret, time.time() + 30)  # the next one counts, too: once
         self.ok("POST", "/v1/login", {**wrong, "totp": code})
         self.refused("code_used", "POST", "/v1/login", {**wrong, "totp": code})
@@ -87,7 +86,7 @@ class People(GatewayTest):
         self.ok("POST", "/v1/login", wrong)
 
     def test_a_clock_that_is_wrong_by_an_hour_is_named(self):
-        secret, _ = self.confirm(self.token)
+        secret, _, _ = self.confirm(self.token)
         for away, word in ((-3600, "ago"), (3600, "from now")):
             answer = self.refused("clock", "POST", "/v1/login", {
                 "account": "admin", "password": PASSWORD, "totp": totp(secret, time.time() + away)})
@@ -152,8 +151,8 @@ class People(GatewayTest):
             self.add_account(self.token, name)
             self.login(name)
         for name in EVIL:
-            self.refused("not_found", "PATCH", "/v1/accounts/" + "".join(f"%{b:02X}" for b in name.encode() if b != 0x2f),
-                         {"admin": True}, self.token)
+            path = "".join(f"%{byte:02X}" for byte in name.encode())
+            self.refused("not_found", "PATCH", f"/v1/accounts/{path}", {"admin": True}, self.token)
         names = [a["name"] for a in self.ok("GET", "/v1/accounts", token=self.token)["accounts"]]
         self.assertEqual(sorted(names), sorted(EVIL + ["admin"]))
 
@@ -301,7 +300,9 @@ class Strangers(GatewayTest):
         for junk in (b"\0" * 5000, b"GET\r\n\r\n", b"\x16\x03\x01" + os.urandom(300), b"GET / HTTP/9.9\r\n\r\n",
                      b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n", b"GET /healthz HTTP/1.1\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
                      b"GET /healthz HTTP/1.1\r\nAuthorization: Bearer " + b"A" * 7000 + b"\r\n\r\n",
-                     b"GET /../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(40)):
+                     b"GET /../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(40),
+                     b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+                     b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n" + os.urandom(200)):
             self.raw(junk, read=False)
             self.alive()
 
@@ -330,7 +331,10 @@ class Strangers(GatewayTest):
         self.counted("cut_total")
         with socket.create_connection(("127.0.0.1", self.port), 60) as s:
             s.sendall(b"GET /healthz HT")
-            self.assertEqual(s.recv(1000), b"")
+            try:
+                self.assertEqual(s.recv(1000), b"")
+            except ConnectionResetError:
+                pass
         # Who asks for much and reads nothing.
         token = self.login()
         for i in range(12):
@@ -359,9 +363,11 @@ class Strangers(GatewayTest):
         self.assertEqual(attempt("192.0.2.1", "other").error, "credentials")
         # Somebody else at the same account, and the owner, are not concerned. An IPv6 /64 is one address.
         self.assertEqual(attempt("192.0.2.2", password=PASSWORD).status, 200)
-        for i in range(6):
-            attempt(f"2001:db8::{i}", f"name{i}")
-        self.assertEqual(attempt("2001:db8::99", "name99").error, "login_limited")
+        errors = []
+        while "login_limited" not in errors and len(errors) < 9:
+            errors.append(attempt(f"2001:db8::{len(errors)}", f"name{len(errors)}").error)
+        self.assertGreaterEqual(errors.count("credentials"), 6)
+        self.assertEqual(errors[-1], "login_limited")
         self.assertEqual(attempt("2001:db8:0:1::1", "name99").error, "credentials")
         self.counted("refused_login_limited_total", 2)
         # What is right is forgiven: signing in again and again is no attack.
@@ -400,19 +406,30 @@ class Strangers(GatewayTest):
     def test_a_storm_of_logins_leaves_the_rest_alone(self):
         self.add_admin()
         self.gateway("--set", "wrong_per_minute=10000", "--set", "logins_per_minute=10000")
-        body = {"account": "admin", "password": "not that one"}
-        with concurrent.futures.ThreadPoolExecutor(60) as pool:
-            storm = [pool.submit(self.request, "POST", "/v1/login", body) for _ in range(120)]
-            served = 0
-            while not all(f.done() for f in storm):
+        body = json.dumps({"account": "admin", "password": "not that one"}).encode()
+        head = b"POST /v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        storm = [socket.create_connection(("127.0.0.1", self.port), 60) for _ in range(60)]
+        for s in storm:
+            s.sendall(head + body[:-1])
+        for s in storm:  # all of them at once
+            s.sendall(body[-1:])
+        served, answers = 0, []
+        while storm:
+            ready = select.select(storm, [], [], 0)[0]
+            for s in ready:
+                answers.append(s.recv(65536).decode())
+                s.close()
+                storm.remove(s)
+            if storm:
                 self.ok("POST", "/v1/challenge", {"key": Machine().key})
                 served += 1
-            errors = [f.result().error for f in storm]
-            busy = [f.result() for f in storm if f.result().error == "busy"]
-        self.assertEqual(set(errors), {"credentials", "busy"})
-        self.assertTrue(all(int(a.headers["retry-after"]) >= 1 and a.status == 503 for a in busy))
-        # While one password is hashed many challenges are answered.
-        self.assertGreater(served, errors.count("credentials"))
+        busy = [a for a in answers if '"busy"' in a]
+        wrong = [a for a in answers if '"credentials"' in a]
+        self.assertEqual(len(busy) + len(wrong), 60, answers)
+        self.assertGreaterEqual(len(wrong), 16)  # what was accepted was done
+        self.assertTrue(busy and all(a.startswith("HTTP/1.1 503 ") and "retry-after: " in a for a in busy))
+        # While passwords are checked, one after the other, the rest is answered.
+        self.assertGreater(served, len(wrong))
         self.counted("refused_busy_total", len(busy))
 
 
@@ -482,9 +499,9 @@ class Life(GatewayTest):
     def test_drain_answers_what_was_asked(self):
         self.add_admin()
         process = self.gateway()
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            asked = [pool.submit(self.request, "POST", "/v1/login", {"account": "admin", "password": PASSWORD}) for _ in range(8)]
-            wait_for(lambda: self.metric("requests_total") >= 8, 20, "eight requests")
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(self.request, "POST", "/v1/login", {"account": "admin", "password": PASSWORD}) for _ in range(4)]
+            wait_for(lambda: self.metric("requests_total") >= 4, 20, "four requests")
             process.send_signal(signal.SIGTERM)
             self.assertEqual({f.result().status for f in asked}, {200})
         self.assertEqual(process.wait(30), 0)

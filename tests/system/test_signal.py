@@ -214,6 +214,17 @@ class Machines(SignalTest):
                                                                          "unavailable")))
         slow.close()
 
+    def test_who_is_idle_stays_and_who_is_gone_does_not(self):
+        idle, gone = self.online(self.host), self.online(self.device)
+        begun = time.monotonic()
+        with self.assertRaises(TimeoutError):
+            idle.next(60)  # pings are answered in here
+        self.assertEqual(self.metric("machines_here"), 1)
+        self.assertIsNone(gone.until_closed())  # whoever answers no ping
+        self.assertGreater(time.monotonic() - begun, 40)
+        idle.signal(self.device.key, "there?")
+        self.assertEqual(idle.next()["error"], "offline")
+
     def test_no_hello(self):
         s = self.socket()
         self.assertEqual(s.until_closed(), 1008)

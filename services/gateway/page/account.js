@@ -110,7 +110,7 @@ export const account = {
     el("dl.facts", {},
       el("dt", {}, "Name"), el("dd", {}, el("bdi", {}, data.name)),
       el("dt", {}, "Role"), el("dd", {}, data.admin ? "administrator" : "member"),
-      el("dt", {}, "Made"), el("dd", {}, moment(data.created))),
+      el("dt", {}, "Created"), el("dd", {}, moment(data.created))),
     el("div.cards", {}, passwordCard(), data.totp ? authenticatorCards(() => refresh()) : setupCard(() => refresh())),
   ],
 };

@@ -6,7 +6,7 @@ const WAIT_MS = 20000;
 
 let csrf = "";
 let away = false;
-const listeners = { away: () => {}, back: () => {}, ended: () => {} };
+const listeners = { away: () => {}, back: () => {}, ended: () => {}, changed: () => {} };
 
 /** What the API answered, in its own words. status 0: the gateway was not reached. */
 export class Refusal extends Error {
@@ -68,7 +68,8 @@ async function read(answer) {
   }
 }
 
-/** Returns the answer's body. Throws a Refusal. An ended session is told to the listener, too. */
+/** Returns the answer's body. Throws a Refusal. An ended session, and one that another tab began, are
+ * told to the listener, too. */
 export async function call(method, path, body) {
   const headers = {};
   let answer = null, told = null;
@@ -97,6 +98,8 @@ export async function call(method, path, body) {
     told && told.message ? told.message : `The gateway answered ${status}.`);
   if (refusal.code === "no_token" || refusal.code === "bad_token")
     listeners.ended();
+  if (refusal.code === "csrf") // the cookie is of a newer sign-in than this page
+    listeners.changed();
   throw refusal;
 }
 

@@ -34,9 +34,9 @@ function signInForm(why) {
   ];
   const box = form({ id: "sign-in", label: "Sign in", button: "Sign in" }, fields, async (values, target) => {
     const wish = { account: values.account, password: values.password, cookie: true };
-    if (!codeField.hidden && values.code.trim())
-      Object.assign(wish, second(values.code));
     try {
+      if (!codeField.hidden)
+        Object.assign(wish, second(values.code));
       const answer = await call("POST", "/v1/login", wish);
       target.reset();
       enter({ ...answer.account, csrf: answer.csrf });
@@ -54,7 +54,12 @@ function signInForm(why) {
       throw error;
     }
   });
-  return el("div.card.narrow", {}, why ? el("p.note", { role: "status" }, why) : null, box);
+  return el("div.card", {}, why ? el("p.note", { role: "status" }, why) : null, box);
+}
+
+function noQuestion() {
+  for (const box of document.querySelectorAll("dialog"))
+    box.remove();
 }
 
 function leave(why) {
@@ -62,8 +67,7 @@ function leave(why) {
   turn++;
   clearTimeout(timer);
   setCsrf("");
-  for (const box of document.querySelectorAll("dialog"))
-    box.close();
+  noQuestion();
   byId("nav").hidden = byId("who").hidden = true;
   frame("Sign in", signInForm(why));
   byId("field-account").focus();
@@ -89,13 +93,18 @@ function isSame(data) {
   return same;
 }
 
-/** What it shows of relative times is renewed, too, so it is filled even with the same data; but not under the
- * hands of who types. */
+/** Somebody types here, or has chosen text to copy it. */
+function isInUse() {
+  const chosen = getSelection();
+  return shown.body.querySelector("form") || (!chosen.isCollapsed && shown.body.contains(chosen.anchorNode));
+}
+
+/** With the same data, too, when it shows relative times; but not under the hands of who works with it. */
 function fill(data, first) {
-  const busy = !first && (shown.body.querySelector("form") || isSame(data) && !shown.body.querySelector("time[title]"));
-  if (first)
-    isSame(data);
-  if (!busy)
+  if (!first && isInUse())
+    return;
+  const same = isSame(data);
+  if (first || !same || shown.body.querySelector("time[title]"))
     refill(shown.body, ...shown.view.show(data, user, again).filter(Boolean));
 }
 
@@ -184,6 +193,11 @@ listen({
       begin();
   },
   ended: () => user && leave("Your sign-in has ended. Sign in again."),
+  changed: async () => {
+    noQuestion();
+    await begin();
+    say("This browser has signed in anew in another tab, so nothing was done: try again.");
+  },
 });
 
 addEventListener("hashchange", () => user && location.hash !== "#main" && open());

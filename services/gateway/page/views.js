@@ -60,6 +60,7 @@ const devices = {
   ],
 };
 
+const short = (text) => el("span.short", {}, text);
 const percent = (part) => `${(100 * part).toFixed(part > 0 && part < 0.1 ? 1 : 0)} %`;
 
 const sessions = {
@@ -77,8 +78,8 @@ const sessions = {
       ["Host", (s) => named(s.name, s.host)],
       ["Device", (s) => named(s.peer_name || "another account's device", s.peer)],
       ["Path", (s) => s.path === "direct" ? badge("good", "Direct") : badge("warn", "Relayed")],
-      ["Delay", (s) => `${s.rtt_ms.toFixed(s.rtt_ms < 10 ? 1 : 0)} ms`],
-      ["Loss", (s) => s.loss >= 0.02 ? badge("warn", percent(s.loss)) : percent(s.loss)],
+      ["Delay", (s) => short(`${s.rtt_ms.toFixed(s.rtt_ms < 10 ? 1 : 0)} ms`)],
+      ["Loss", (s) => s.loss >= 0.02 ? badge("warn", percent(s.loss)) : short(percent(s.loss))],
     ], list, "No session is running."),
   ],
 };
@@ -171,7 +172,7 @@ const auditColumns = [
   ["Who", (l) => el("bdi", {}, l.actor || "nobody known")],
   ["What", (l) => l.action],
   ["About", (l) => el("bdi", {}, l.subject)],
-  ["From", (l) => l.address],
+  ["From", (l) => short(l.address)],
 ];
 
 const audit = {
@@ -235,7 +236,7 @@ const accounts = {
       ["State", (a) => a.disabled ? badge("bad", "Disabled") : badge("good", "Enabled")],
       ["Role", (a) => a.admin ? "administrator" : "member"],
       ["Authenticator", (a) => a.totp ? "yes" : "no"],
-      ["Made", (a) => moment(a.created)],
+      ["Created", (a) => moment(a.created)],
       ["", (a) => disableButton(a, user, refresh)],
     ], list, "There is no account."),
     el("section.card", { "aria-labelledby": "add-title" },

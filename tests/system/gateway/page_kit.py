@@ -1,0 +1,204 @@
+"""What tests of the operator's page share: a gateway with TLS, a browser, and what may be wrong with how it looks."""
+import os
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from browser import Browser  # noqa: E402
+from gateway_kit import PASSWORD, GatewayTest, Machine, b64, totp  # noqa: E402
+from signal_kit import Socket  # noqa: E402
+
+# What is wrong with the page for people who can't see it well, or at all.
+FAULTS = r"""
+const faults = [], shown = (e) => e.checkVisibility({visibilityProperty: true});
+const parse = (c) => { const n = c.match(/[\d.]+/g).map(Number); return n.length === 3 ? [...n, 1] : n; };
+const light = (c) => c.slice(0, 3).map((v) => v / 255).map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const ground = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+  if (c[3] === 1) return c; } return [255, 255, 255, 1]; };
+for (const e of document.body.querySelectorAll("*")) {
+  if (!shown(e) || e.closest("svg, .hidden, .skip, #status") || e.closest("[aria-disabled]")) continue;
+  if (![...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())) continue;
+  const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
+  if ((a + 0.05) / (b + 0.05) < 4.5) faults.push(`contrast ${((a + 0.05) / (b + 0.05)).toFixed(2)}: ${e.textContent.trim()}`);
+}
+if (document.querySelectorAll("h1").length !== 1) faults.push("not one h1");
+let level = 0;
+for (const h of document.querySelectorAll("h1, h2, h3")) {
+  if (Number(h.tagName[1]) > level + 1) faults.push(`heading ${h.textContent} skips a level`);
+  level = Number(h.tagName[1]);
+}
+for (const e of document.querySelectorAll("input, button, a, meter")) {
+  if (!shown(e)) continue;
+  const name = e.getAttribute("aria-label") || (e.labels && [...e.labels].map((l) => l.textContent).join("")) || e.textContent;
+  if (!name.trim()) faults.push(`no name: ${e.outerHTML}`);
+  const box = e.getBoundingClientRect();
+  if (e.tagName === "BUTTON" && box.height < 32) faults.push(`a low button: ${name}`);
+  if (box.left < 0 || box.right > innerWidth + 0.5) faults.push(`beside the screen: ${name}`);
+}
+const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
+if (new Set(ids).size !== ids.length) faults.push("an id twice: " + ids);
+for (const l of document.querySelectorAll("label")) if (!l.control) faults.push(`a label of nothing: ${l.textContent}`);
+for (const tag of ["header", "nav", "main"]) if (document.querySelectorAll(tag).length !== 1) faults.push(`not one ${tag}`);
+if (document.documentElement.scrollWidth > innerWidth) faults.push(`${document.documentElement.scrollWidth} px wide`);
+if (document.body.scrollWidth > innerWidth) faults.push(`the body is ${document.body.scrollWidth} px wide`);
+return faults;
+"""
+
+
+class Relay:
+    def __init__(self, name):
+        self.name, self.machine, self.at = name, Machine(), 0
+
+    def heartbeat(self, load, leases):
+        self.at = max(self.at + 1, int(time.time()))
+        message = b"RIFT 1 relay heartbeat\0" + self.name.encode() + b"\0" + struct.pack("<QIIB", self.at, load, leases, 0)
+        return {"at": self.at, "load": load, "leases": leases, "draining": False,
+                "signature": b64(self.machine.sign(message))}
+
+
+class PageTest(GatewayTest):
+    @classmethod
+    def setUpClass(cls):
+        profile = tempfile.TemporaryDirectory(prefix="wavry-browser-", ignore_cleanup_errors=True)
+        cls.addClassCleanup(profile.cleanup)
+        cls.browser = Browser(profile.name)
+        cls.addClassCleanup(cls.browser.close)
+
+    def setUp(self):
+        super().setUp()
+        self.refused_inline = False
+        self.add_admin()
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
+                        self.path("tls.key"), "-out", self.path("tls.pem")],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+        self.tls = True
+        self.serve()
+        self.token = self.login()
+        self.browser.forget()
+        self.browser.screen(1280, 900)
+
+    def tearDown(self):
+        """Whatever a test did: the page kept its policy, and no script of it failed."""
+        if self.refused_inline:
+            return
+        bad = [e["message"] for e in self.browser.console()
+               if "Content Security Policy" in e["message"] or "Uncaught" in e["message"] or e["source"] == "javascript"]
+        self.assertEqual(bad, [])
+
+    def serve(self, port=0, name="gateway"):
+        self.gateway_process = self.gateway(
+            "--set", f"tls_certificate={self.path('tls.pem')}", "--set", f"tls_key={self.path('tls.key')}",
+            "--set", "logins_per_minute=1000", "--set", "wrong_per_minute=1000", listen=f"127.0.0.1:{port}", name=name)
+
+    def page(self, view=""):
+        return f"https://127.0.0.1:{self.port}/" + (f"#{view}" if view else "")
+
+    def sign_in(self, account="admin", password=PASSWORD, code=None):
+        b = self.browser
+        b.fill("#field-account", account)
+        b.fill("#field-password", password)
+        b.click("#sign-in button")
+        if code:
+            b.fill("#field-code", code)
+            b.click("#sign-in button")
+        b.find("#sign-out")
+
+    def view(self, name):
+        b = self.browser
+        b.click(f'#nav a[href="#{name}"]')
+        b.wait_js(f"document.querySelector('#nav [aria-current]').hash === '#{name}' && "
+                  "!document.getElementById('view').textContent.startsWith('Loading')")
+
+    def confirm_totp(self):
+        secret = self.ok("POST", "/v1/account/totp", token=self.token)["secret"]
+        codes = self.ok("POST", "/v1/account/totp/confirm", {"totp": totp(secret)}, self.token)["recovery"]
+        return secret, codes
+
+    def machine(self, kind, name):
+        made = Machine()
+        self.register(self.token, kind, made, name)
+        return made
+
+    def online(self, machine):
+        s = Socket(self.port, tls=self.trust())
+        self.addCleanup(s.close)
+        s.hello(self.machine_login(machine))
+        return s
+
+    @staticmethod
+    def report(s, sessions):
+        """What a host says of its sessions; it answers the gateway's pings on the way."""
+        try:
+            s.next(0.05)
+        except TimeoutError:
+            pass
+        s.send({"type": "sessions", "sessions": [
+            {"peer": peer.key, "path": path, "rtt_ms": rtt, "loss": loss} for peer, path, rtt, loss in sessions]})
+
+    def trust(self):
+        context = ssl.create_default_context(cafile=self.path("tls.pem"))
+        context.check_hostname = False
+        return context
+
+    def add_relay(self, name, region="eu"):
+        relay = Relay(name)
+        self.ok("PUT", f"/v1/relays/{name}", {"key": relay.machine.sign_key, "address": "relay.test:4821", "region": region},
+                self.token, 204)
+        return relay
+
+    def beat(self, relay, load=420, leases=17):
+        """Until its first one is taken: a gateway reads its relays from the database."""
+        self.browser.wait(lambda: self.request("POST", f"/v1/relays/{relay.name}/heartbeat",
+                                               relay.heartbeat(load, leases)).status == 204, "a heartbeat that is taken")
+
+    def row(self, name):
+        """The text of the row of NAME, as a list of its cells' words."""
+        return self.browser.js("""
+            const row = [...document.querySelectorAll("#view tbody tr")].find((r) => r.textContent.includes(arguments[0]));
+            return row ? [...row.children].map((c) => c.innerText.trim()) : []""", name)
+
+    def wait_while(self, condition, meanwhile, what):
+        """Until CONDITION(). MEANWHILE is done again every few seconds: what a machine says counts at most so often."""
+        last = [0.0]
+
+        def look():
+            if time.monotonic() - last[0] > 5.5:
+                meanwhile()
+                last[0] = time.monotonic()
+            return condition()
+        self.browser.wait(look, what)
+
+    def wait_row(self, name, word, meanwhile=lambda: None):
+        """Until a cell of that row is WORD, or begins with it."""
+        self.wait_while(lambda: any(cell.startswith(word) for cell in self.row(name)), meanwhile,
+                        lambda: f"a row {name} with {word!r}, which is {self.row(name)}")
+
+    def read_qr(self):
+        with open(self.path("qr.png"), "wb") as f:
+            f.write(self.browser.screenshot())
+        read = subprocess.run(["zbarimg", "--quiet", "--raw", "-Sdisable", "-Sqrcode.enable", self.path("qr.png")],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=60, check=False)
+        return read.stdout.strip()
+
+    def look_well(self):
+        """Nothing is wrong on a desktop and on a phone, by light and by dark."""
+        name = self.browser.js("return document.getElementById('title').textContent").lower().replace(" ", "-")
+        folder = os.environ.get("WAVRY_SCREENSHOTS")
+        for width, height in ((360, 740), (1280, 900)):
+            for dark in (True, False):
+                self.browser.screen(width, height, dark)
+                self.browser.wait(lambda: self.browser.js(
+                    "return document.getAnimations().every((a) => a.playState === 'finished')"), "nothing moves")
+                self.assertEqual(self.browser.js(FAULTS), [], (name, width, dark))
+                if folder:
+                    os.makedirs(folder, exist_ok=True)
+                    n = len([f for f in os.listdir(folder) if f.startswith(f"{name}-{width}-{'dark' if dark else 'light'}")])
+                    with open(f"{folder}/{name}-{width}-{'dark' if dark else 'light'}-{n}.png", "wb") as f:
+                        f.write(self.browser.screenshot())
