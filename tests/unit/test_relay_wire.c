@@ -1,8 +1,9 @@
-/* Section 10.5 of proto/WIRE.md, read out of the document itself: leases and datagrams must be written and
- * understood exactly so. Another implementation made them. Then what is no such datagram, and the texts of
- * leases and keys. */
+/* Sections 10.5 and 10.6 of proto/WIRE.md, read out of the document itself: leases and datagrams must be
+ * written and understood exactly so. Another implementation made them. Then what is no such datagram, and the
+ * texts of leases and keys. */
 #include "lib/base/util.h"
 #include "rift/crypto/identity.h"
+#include "rift/relay/heartbeat.h"
 #include "rift/relay/wire.h"
 
 #include <check.h>
@@ -229,6 +230,35 @@ START_TEST(datagrams_that_are_none)
 }
 END_TEST
 
+START_TEST(the_example_heartbeat)
+{
+    struct rift_heartbeat beat = {
+        .relay = "relay.example.org", .unix_s = 1800000000, .load = 250, .leases = 12};
+    uint8_t seed[32], public[32], secret[64], expected[64], signature[64];
+    for (unsigned i = 0; i < sizeof seed; i++)
+        seed[i] = (uint8_t)i;
+    crypto_sign_seed_keypair(public, secret, seed);
+    ck_assert_uint_eq(example("heartbeat", expected, sizeof expected), sizeof expected);
+    ck_assert_int_eq(rift_heartbeat_sign(&beat, secret, signature), 0);
+    ck_assert_mem_eq(signature, expected, sizeof expected);
+    ck_assert(rift_heartbeat_is_signed(&beat, expected, public));
+
+    struct rift_heartbeat other[5] = {beat, beat, beat, beat, beat};
+    other[0].relay = "relay.example.orh";
+    other[1].unix_s++;
+    other[2].load++;
+    other[3].leases++;
+    other[4].draining = true;
+    for (size_t i = 0; i < WV_ARRAY_SIZE(other); i++)
+        ck_assert(!rift_heartbeat_is_signed(&other[i], expected, public));
+    beat.relay = "";
+    ck_assert_int_eq(rift_heartbeat_sign(&beat, secret, signature), -EINVAL);
+    beat.relay = "12345678901234567890123456789012345678901234567890123456789012345";
+    ck_assert_int_eq(rift_heartbeat_sign(&beat, secret, signature), -EINVAL);
+    ck_assert(!rift_heartbeat_is_signed(&beat, expected, public));
+}
+END_TEST
+
 START_TEST(texts)
 {
     uint8_t lease[RIFT_LEASE_BYTES], back[RIFT_LEASE_BYTES], key[32], secret[64], key_back[32];
@@ -271,6 +301,7 @@ int main(void)
     tcase_add_test(t, when_a_lease_is_valid);
     tcase_add_test(t, the_example_datagrams);
     tcase_add_test(t, datagrams_that_are_none);
+    tcase_add_test(t, the_example_heartbeat);
     tcase_add_test(t, texts);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
