@@ -29,6 +29,11 @@ struct app {
     bool connected_once;
     bool controls, may_control, control_taken;
     bool interrupted; /* the person wants to leave */
+
+    struct finder *finder; /* find.c: the way goes through a gateway; NULL: an address is dialled */
+    char address[64];      /* that was found for the name; empty: options.host is one */
+    uint16_t address_port;
+    char path_said[16];
 };
 
 /* Prints a line for the person at the terminal. */

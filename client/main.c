@@ -2,6 +2,7 @@
  * This file joins the library, the window and the files that a session leaves; it knows nothing of packets.
  */
 #include "client/app.h"
+#include "client/find.h"
 #include "client/numbers.h"
 #include "client/reasons.h"
 #include "client/snapshot.h"
@@ -45,6 +46,8 @@ static void on_state(void *userdata, enum wv_client_state state, enum wv_client_
     app_say(line);
     if (reason == WV_CLIENT_REASON_HOST_KEY)
         app_shout_key(a);
+    if (state == WV_CLIENT_CONNECTED && !a->connected_once)
+        app_find_remember(a);
     if (state == WV_CLIENT_CONNECTED)
         a->connected_once = true;
     if (a->window)
@@ -178,7 +181,7 @@ static void on_record_trouble(void *userdata, const char *text)
 /* The time that a person gave may end before the first try does: then nothing was said yet. */
 static void say_unanswered(struct app *a)
 {
-    if (a->connected_once || a->reason != WV_CLIENT_REASON_NONE)
+    if (a->connected_once || a->reason != WV_CLIENT_REASON_NONE || app_find_has_said(a))
         return;
     char where[sizeof a->options.host + 16];
     wv_host_format(a->options.host, a->options.port, where, sizeof where);
@@ -190,6 +193,7 @@ static void say_unanswered(struct app *a)
 static int on_second(void *userdata, uint64_t now)
 {
     struct app *a = userdata;
+    app_say_path(a);
     if (a->recorder)
         wv_recorder_poll(a->recorder);
     if (a->window && wv_window_wants_stats(a->window)) {
@@ -274,8 +278,9 @@ static int open_recorder(struct app *a)
 static int open_client(struct app *a)
 {
     struct wv_client_options options = {
-        .host = a->options.host,
-        .port = a->options.port,
+        .host = a->address[0] ? a->address : a->options.host,
+        .port = a->address[0] ? a->address_port : a->options.port,
+        .ways = app_ways(a),
         .identity = &a->identity,
         .host_key = a->host_key,
         .view_only = wv_config_bool(a->options.config, "view_only"),
@@ -298,7 +303,7 @@ static int open_client(struct app *a)
     };
     int r = wv_client_new(&a->client, a->loop, &options, &callbacks, a);
     if (r == 0)
-        return 0;
+        return app_find_start(a, a->client);
     if (r == -ENOSYS)
         app_say("H.264 can't be decoded: GStreamer's libav plug-in is missing. apt-get install "
                 "gstreamer1.0-libav");
@@ -413,7 +418,9 @@ int main(int argc, char **argv)
     if (r == 0)
         r = act(&app);
     wv_recorder_free(app.recorder);
+    app_find_stop(&app);
     app.client = wv_client_free(app.client);
+    app.finder = app_finder_free(app.finder);
     wv_window_free(app.window);
     wv_loop_free(app.loop);
     rift_identity_wipe(&app.identity);

@@ -1,6 +1,7 @@
 /* Pairing with a host: asks for the code, says how it went, and notes the host's key. Must never note a key
  * that the host did not prove together with the secret. */
 #include "client/app.h"
+#include "client/find.h"
 #include "client/reasons.h"
 #include "client/trust.h"
 #include "lib/base/util.h"
@@ -97,10 +98,11 @@ static int run_once(struct run *run, const struct wv_client_pair *pair)
 {
     struct app *a = run->a;
     const struct wv_client_options options = {
-        .host = a->options.host,
-        .port = a->options.port,
+        .host = a->address[0] ? a->address : a->options.host,
+        .port = a->address[0] ? a->address_port : a->options.port,
+        .ways = app_ways(a),
         .identity = &a->identity,
-        .host_key = a->have_host_key ? a->host_key : NULL,
+        .host_key = a->have_host_key || a->finder ? a->host_key : NULL,
         .pair = pair,
     };
     const struct wv_client_callbacks callbacks = {.state = on_state, .paired = on_paired};
@@ -109,10 +111,13 @@ static int run_once(struct run *run, const struct wv_client_pair *pair)
     int r = wv_loop_add_timer(a->loop, on_give_up, run, &timer);
     if (r == 0)
         r = wv_client_new(&a->client, a->loop, &options, &callbacks, run);
+    if (r == 0 && app_find_start(a, a->client) != 0)
+        r = -ENOMEM;
     if (r == 0 && seconds)
         wv_loop_timer_at(timer, wv_now_ns() + seconds * WV_NS_PER_S);
     if (r == 0)
         r = wv_loop_run(a->loop);
+    app_find_stop(a);
     a->client = wv_client_free(a->client);
     wv_loop_remove(timer);
     if (r < 0)
@@ -126,7 +131,7 @@ static int say_nobody(const struct app *a)
     char where[320], text[WV_CLIENT_TEXT_BYTES];
     if (a->interrupted)
         return 128 + SIGINT;
-    if (a->reason == WV_CLIENT_REASON_NONE) {
+    if (a->reason == WV_CLIENT_REASON_NONE && !app_find_has_said(a)) {
         wv_host_format(a->options.host, a->options.port, where, sizeof where);
         wv_reason_text(a->have_host_key ? WV_CLIENT_REASON_ABSENT : WV_CLIENT_REASON_NO_CODE, where, "", "",
                        text);

@@ -219,6 +219,21 @@ int wv_known_hosts_find(const char *path, const char *address, uint8_t ret_key[3
     return r < 0 ? r : WV_KNOWN_NOT;
 }
 
+int wv_known_hosts_has(const char *path, const uint8_t key[32], char *ret_message)
+{
+    wv_cleanup(wv_free_p) uint8_t *text = NULL;
+    const char *line;
+    size_t len, line_len, offset = 0;
+    int r = read_known(path, &text, &len, ret_message);
+    while (r >= 0 && next_line(text, len, &offset, &line, &line_len) == 0) {
+        char known[PATH_BYTES];
+        uint8_t other[32];
+        if (parse_known(line, line_len, known, other) == 0 && !memcmp(other, key, sizeof other))
+            return 0;
+    }
+    return r < 0 ? r : WV_KNOWN_NOT;
+}
+
 /* Copies all lines but those of ADDRESS to TO; returns the length. */
 static size_t copy_others(const uint8_t *text, size_t len, const char *address, char *to)
 {

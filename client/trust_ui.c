@@ -1,6 +1,7 @@
 /* What the person is told about keys: that a host must be paired with first, and the alarm when it shows
  * another key than the known one. */
 #include "client/app.h"
+#include "client/find.h"
 #include "client/trust.h"
 
 #include <errno.h>
@@ -103,6 +104,14 @@ int app_load_trust(struct app *a)
         r = check_url_key(a);
     if (r != 0)
         return r;
+    r = wv_identity_load(path, &a->identity, message);
+    if (r < 0) {
+        fprintf(stderr, "wavry-client: %s\n", message[0] ? message : strerror(-r));
+        return r == -EACCES ? EX_NOPERM : r == -EINVAL ? EX_CONFIG : EX_CANTCREAT;
+    }
+    r = app_find(a);
+    if (r != 0)
+        return r;
     if (a->options.action == WV_OPTIONS_RUN && !a->have_host_key) {
         wv_host_format(a->options.host, a->options.port, address, sizeof address);
         fprintf(stderr,
@@ -112,9 +121,5 @@ int app_load_trust(struct app *a)
                 address, address);
         return EX_NOPERM;
     }
-    r = wv_identity_load(path, &a->identity, message);
-    if (r == 0)
-        return 0;
-    fprintf(stderr, "wavry-client: %s\n", message[0] ? message : strerror(-r));
-    return r == -EACCES ? EX_NOPERM : r == -EINVAL ? EX_CONFIG : EX_CANTCREAT;
+    return 0;
 }

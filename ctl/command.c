@@ -16,6 +16,8 @@ enum {
     WITH_PORT = 16,
     WITH_TERMS = 32, /* what a key may do, and until when */
     WITH_PAIR = 64,
+    WITH_LOGIN = 128,
+    MAY_LACK_SECOND = 256,
 };
 
 static const struct command {
@@ -55,6 +57,15 @@ static const struct command {
      "Takes the permission to connect back and ends the client's sessions."},
     {"control", "SESSION", NULL, 0, wv_ctl_control, "control SESSION|none",
      "Gives control to a session (the ID of wavryctl sessions) or takes it from everybody."},
+    {"hosts", NULL, NULL, WITH_JSON, wv_ctl_hosts, "hosts [--json]",
+     "The hosts that wavry-client finds by name: on the local network, and at the gateway."},
+    {"login", "URL", NULL, WITH_LOGIN | WITH_NAME, wv_ctl_login,
+     "login URL [--account NAME] [--ca-file FILE] [--name DEVICE]",
+     "Signs in to a gateway: asks for account, password and, where there is one, a code."},
+    {"logout", NULL, NULL, 0, wv_ctl_logout, "logout", "Forgets the gateway, and it this machine's client."},
+    {"host", "ACTION", "NAME", WITH_TERMS | MAY_LACK_SECOND, wv_ctl_host,
+     "host register [NAME] | host unregister | host share ACCOUNT [--grant LIST]",
+     "This host at the gateway: clients then find it by NAME; also those of another account."},
     {"doctor", NULL, NULL, WITH_JSON | WITH_PORT, wv_ctl_doctor, "doctor [--json] [--port N]",
      "What this machine has and lacks for a host, and how to get it."},
     {"stop", NULL, NULL, 0, wv_ctl_stop, "stop", "Stops the host and waits until it is gone."},
@@ -86,6 +97,9 @@ static void print_usage(FILE *out)
           "  --wait                          Come back when a client was paired (0), or the code is over "
           "(75).\n"
           "  --qr                            The QR code also where the output is no terminal.\n"
+          "  --account NAME, --ca-file FILE  At the gateway; certificates that may vouch for it, where no "
+          "public "
+          "authority does.\n"
           "  --reopen, --cancel              Pairing goes on after too many wrong codes; the code is void.\n"
           "  --help, --version\n"
           "\nExit codes: 0 done; 64 wrong usage; 65 no such stage or key; 69 no host is running, or "
@@ -131,13 +145,15 @@ static const struct option options[] = {
     {"qr", no_argument, NULL, 'q'},
     {"reopen", no_argument, NULL, 'r'},
     {"cancel", no_argument, NULL, 'x'},
+    {"ca-file", required_argument, NULL, 'C'},
+    {"account", required_argument, NULL, 'A'},
     {0},
 };
 
 /* Whether OPTION is one of those of the commands about access. */
 static bool take_access_option(struct wv_ctl *c, int option, unsigned *used)
 {
-    static const char terms[] = "ge", pair[] = "tHwqrx";
+    static const char terms[] = "ge", pair[] = "tHwqrx", login[] = "CA";
     if (option == 'g')
         c->grant = optarg;
     else if (option == 'e')
@@ -146,12 +162,19 @@ static bool take_access_option(struct wv_ctl *c, int option, unsigned *used)
         c->ttl = optarg;
     else if (option == 'H')
         c->host = optarg;
+    else if (option == 'C')
+        c->ca_file = optarg;
+    else if (option == 'A')
+        c->account = optarg;
     c->wait = c->wait || option == 'w';
     c->qr = c->qr || option == 'q';
     c->reopen = c->reopen || option == 'r';
     c->cancel = c->cancel || option == 'x';
-    *used |= strchr(terms, option) ? (unsigned)WITH_TERMS : strchr(pair, option) ? (unsigned)WITH_PAIR : 0;
-    return strchr(terms, option) || strchr(pair, option);
+    *used |= strchr(terms, option)   ? (unsigned)WITH_TERMS
+             : strchr(pair, option)  ? (unsigned)WITH_PAIR
+             : strchr(login, option) ? (unsigned)WITH_LOGIN
+                                     : 0;
+    return strchr(terms, option) || strchr(pair, option) || strchr(login, option);
 }
 
 /* Returns -1 to go on, or an exit code. USED gathers what the command must know about. */
@@ -213,7 +236,9 @@ static int run_command(struct wv_ctl *c, const struct command *command, int argc
     const char *const wanted[] = {command->argument, command->second};
     int n_wanted = 0;
     for (; n_wanted < 2 && wanted[n_wanted]; n_wanted++)
-        if (argc <= n_wanted || !argv[n_wanted][0]) {
+        if (n_wanted == 1 && argc == 1 && command->options & MAY_LACK_SECOND)
+            break;
+        else if (argc <= n_wanted || !argv[n_wanted][0]) {
             fprintf(c->err, "wavryctl: %s needs a %s: wavryctl %s\n", command->name, wanted[n_wanted],
                     command->synopsis);
             return EX_USAGE;
@@ -222,7 +247,7 @@ static int run_command(struct wv_ctl *c, const struct command *command, int argc
         return usage_error(c->err, "too many words: \"%s\"", argv[argc - 1]);
     c->command = command->name;
     c->argument = command->argument ? argv[0] : NULL;
-    c->second = command->second ? argv[1] : NULL;
+    c->second = n_wanted == 2 ? argv[1] : NULL;
     int r = command->run(c);
     if (fflush(c->out) != 0 && r == EX_OK) {
         fprintf(c->err, "wavryctl: the answer can't be written: %s\n", strerror(errno));

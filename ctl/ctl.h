@@ -25,6 +25,8 @@ struct wv_ctl {
     const char *expires;  /* --expires WHEN; NULL: not said */
     const char *ttl;      /* --ttl; NULL: as usual */
     const char *host;     /* --host: how clients reach this one; NULL: an address of this machine */
+    const char *ca_file;  /* --ca-file */
+    const char *account;  /* --account */
     bool json, openmetrics;
     bool qr, wait, reopen, cancel; /* of pair */
     uint64_t count;                /* of top: tables to print; 0: for ever */
@@ -84,6 +86,10 @@ int wv_ctl_stop(struct wv_ctl *c);
 int wv_ctl_metrics(struct wv_ctl *c);
 int wv_ctl_top(struct wv_ctl *c);
 int wv_ctl_doctor(struct wv_ctl *c);
+int wv_ctl_hosts(struct wv_ctl *c);
+int wv_ctl_host(struct wv_ctl *c);
+int wv_ctl_login(struct wv_ctl *c);
+int wv_ctl_logout(struct wv_ctl *c);
 
 /* ---- access.c ---- */
 

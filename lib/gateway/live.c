@@ -480,7 +480,7 @@ struct wv_gateway_live *wv_gateway_live_free(struct wv_gateway_live *l)
     pthread_mutex_lock(&l->mutex);
     l->stop = true;
     pthread_mutex_unlock(&l->mutex);
-    wv_gateway_wake(l->gateway);
+    wv_gateway_stop(l->gateway);
     pthread_join(l->thread, NULL);
     set_online(l, false);
     while (wv_gateway_live_next(l, &e))

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <libwebsockets.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,6 +45,7 @@ struct wv_gateway {
     struct call *call;
     lws_sorted_usec_list_t deadline, wake;
     bool deadline_over;
+    atomic_bool stopping;
 
     struct lws *socket;
     enum wv_gateway_socket state;
@@ -196,7 +198,7 @@ static void run_call(struct wv_gateway *g, struct call *c, const char *method, c
     lws_sul_schedule(g->context, 0, &g->deadline, on_deadline, (lws_usec_t)timeout_ms * 1000);
     if (!lws_client_connect_via_info(&i) && !c->done)
         finish(c, -ECONNREFUSED, "no connection can be made");
-    while (!c->done && !g->deadline_over)
+    while (!c->done && !g->deadline_over && !atomic_load(&g->stopping))
         if (lws_service(g->context, 0) < 0)
             finish(c, -EIO, "the connection library gave up");
     lws_sul_cancel(&g->deadline);
@@ -497,6 +499,12 @@ int wv_gateway_service(struct wv_gateway *g)
 
 void wv_gateway_wake(struct wv_gateway *g)
 {
+    lws_cancel_service(g->context);
+}
+
+void wv_gateway_stop(struct wv_gateway *g)
+{
+    atomic_store(&g->stopping, true);
     lws_cancel_service(g->context);
 }
 

@@ -60,5 +60,7 @@ int wv_gateway_send(struct wv_gateway *g, json_t *object);
 int wv_gateway_service(struct wv_gateway *g);
 /* From any thread: ends the waiting. */
 void wv_gateway_wake(struct wv_gateway *g);
+/* From any thread, once: a question that is under way, and every later one, ends at once. */
+void wv_gateway_stop(struct wv_gateway *g);
 /* Ends the waiting after MS. */
 void wv_gateway_wake_in(struct wv_gateway *g, unsigned ms);

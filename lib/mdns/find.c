@@ -28,7 +28,8 @@ struct search {
 
 static bool matches(const struct search *s, const struct wv_found *f)
 {
-    return (s->name && !strcasecmp(f->name, s->name)) || (s->key && !strcmp(f->key, s->key));
+    /* Somebody else may use the name. */
+    return s->key ? !strcmp(f->key, s->key) : s->name && !strcasecmp(f->name, s->name);
 }
 
 /* One line per host: the better address wins. */

@@ -16,7 +16,7 @@ static const struct wv_config_entry config[] = {
     {"mdns", WV_CONFIG_BOOL, "false", 0, 0, NULL,
      "Announce this host and its key on the local network; needs avahi-daemon."},
     {"mdns_name", WV_CONFIG_STRING, "", 0, 0, NULL, "Name that is announced; empty: the machine's."},
-    {"port_mapping", WV_CONFIG_BOOL, "true", 0, 0, NULL,
+    {"port_mapping", WV_CONFIG_BOOL, "false", 0, 0, NULL,
      "Ask the router for a port (NAT-PMP, UPnP) while this host is registered with a gateway."},
     {"ca_file", WV_CONFIG_STRING, "", 0, 0, NULL,
      "Certificates (PEM) that may vouch for the gateway; empty: the system's."},

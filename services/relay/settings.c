@@ -265,9 +265,9 @@ static int take_option(struct wv_relay_settings *s, struct command_line *l, int 
 
 static int load(struct wv_relay_settings *s, const struct command_line *l, char **ret_message)
 {
-    int r = wv_config_load(s->config, DEFAULT_FILE, true, "relay", ret_message);
+    int r = wv_config_load(s->config, DEFAULT_FILE, true, "relay|relay-beat", ret_message);
     for (size_t i = 0; r == 0 && i < l->n_files; i++)
-        r = wv_config_load(s->config, l->files[i], false, "relay", ret_message);
+        r = wv_config_load(s->config, l->files[i], false, "relay|relay-beat", ret_message);
     for (size_t i = 0; r == 0 && i < l->n_sets; i++)
         r = wv_config_set(s->config, l->sets[i], "--set", ret_message);
     return r;

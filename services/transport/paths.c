@@ -10,9 +10,10 @@
 #include <string.h>
 #include <time.h>
 
-#define IDLE_NS   (75 * WV_NS_PER_S) /* a way that nobody uses is forgotten after this */
-#define STATES_NS (5 * WV_NS_PER_S)
-#define YOUNG_NS  (10 * WV_NS_PER_S) /* such a one does not make room for another */
+#define IDLE_NS         (75 * WV_NS_PER_S) /* a way that nobody uses is forgotten after this */
+#define STATES_NS       (5 * WV_NS_PER_S)
+#define RELAY_SILENT_NS (30 * WV_NS_PER_S)
+#define YOUNG_NS        (10 * WV_NS_PER_S) /* such a one does not make room for another */
 
 static struct way *find_id(struct wv_transport *t, const uint8_t *id)
 {
@@ -71,9 +72,9 @@ void paths_free(struct wv_transport *t)
 
 void paths_forget_key(struct wv_transport *t, const uint8_t key[KEY_BYTES])
 {
-    for (size_t i = t->ways.top; i-- > 0;)
+    for (size_t i = 0; i < t->ways.top; i++)
         if (t->ways.way[i].used && !memcmp(t->ways.way[i].peer_key, key, KEY_BYTES))
-            forget(t, &t->ways.way[i]);
+            t->ways.way[i].heard_ns = 0; /* not before its session's goodbye has left that way */
 }
 
 /* A session goes through it, or a handshake may. */
@@ -200,6 +201,7 @@ static int take_lease(struct way *w, const Wavry__Bus__PathLease *m, uint64_t no
         return r;
     rift_relay_client_free(w->relay);
     w->relay = relay;
+    w->relay_since_ns = now;
     rift_punch_relayed_address(lease.id, w->name);
     rift_punch_set_relayed(w->punch, w->name, now);
     return 0;
@@ -318,8 +320,21 @@ void paths_commit(struct wv_transport *t, const struct wv_address *to, size_t le
         wv_udp_commit_behind(t->udp, &w->relay_address, header, len, tos);
 }
 
+/* Nobody answers where the client said that a relay is. */
+static void give_up_relay(struct way *w, uint64_t now)
+{
+    struct rift_relay_client_status s;
+    rift_relay_client_get_status(w->relay, &s);
+    if (s.answered || s.state == RIFT_RELAY_CLIENT_BOUND || now - w->relay_since_ns < RELAY_SILENT_NS)
+        return;
+    w->relay = rift_relay_client_free(w->relay);
+    rift_punch_set_relayed(w->punch, NULL, now);
+}
+
 static void send_way(struct wv_transport *t, struct way *w, uint64_t now)
 {
+    if (w->relay)
+        give_up_relay(w, now);
     uint8_t *slot, tos = wv_udp_tos(RIFT_CLASS_CONTROL, RIFT_ECN_NONE);
     struct wv_address to;
     size_t len;

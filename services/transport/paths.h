@@ -22,9 +22,9 @@ struct way {
     uint8_t relay_public[32], relay_secret[64]; /* made for this offer; Ed25519 */
     uint64_t since_ns, heard_ns;
     struct rift_punch *punch;
-    uint64_t sent_seen; /* of the agent's counter */
 
     struct rift_relay_client *relay; /* NULL: no lease */
+    uint64_t relay_since_ns;
     uint8_t lease[RIFT_LEASE_BYTES];
     struct wv_address relay_address;
     uint8_t name[RIFT_ADDRESS_BYTES]; /* of the relayed way */

@@ -80,6 +80,6 @@ int way_read(struct way *w, struct wv_reader *in, uint64_t now)
         return r;
     }
     w->used = true;
-    w->since_ns = w->heard_ns = now;
+    w->since_ns = w->heard_ns = w->relay_since_ns = now;
     return 0;
 }

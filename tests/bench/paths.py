@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -111,7 +112,7 @@ class Bench:
             try:
                 m.net.stop(m.net.stuns)
                 m.net.start("relay", "turnserver", "-n", "--no-tls", "--no-dtls", "--no-auth", "-L", nets.STUN1, "-L", nets.STUN2,
-                            "--no-stdout-log", "--log-file", "/dev/null", "--no-cli", "--pidfile", f"{self.folder}/pid")
+                            "--no-stdout-log", "--log-file", "/dev/null", "--no-cli", "--pidfile", f"{self.folder}/pid", stderr=subprocess.DEVNULL)
                 time.sleep(1.5)
                 said = nets.run("timeout", "60", "turnutils_natdiscovery", "-m", "-f", nets.STUN1, namespace=m.net.space("client")).stdout
             finally:
