@@ -391,7 +391,7 @@ class Strangers(GatewayTest):
                      headers={"X-Forwarded-For": "192.0.2.77"})
 
     def test_connections_of_one_address(self):
-        self.gateway("--set", "connections_per_address=5")
+        self.gateway("--set", "connections_per_address=5", "--set", "patience_s=600")
         held = [socket.create_connection(("127.0.0.1", self.port), 30) for _ in range(5)]
         wait_for(lambda: self.metric("connections") == 5, 20, "five connections")
         with socket.create_connection(("127.0.0.1", self.port), 30) as s:
@@ -399,8 +399,10 @@ class Strangers(GatewayTest):
         self.counted("accept_refused_total")
         held.pop().close()
         wait_for(lambda: self.metric("connections") == 4, 20, "four connections")
-        self.alive()
-        for s in held:
+        connection = self.connect()  # one: the gateway sees the end of another only after a while
+        self.ok("GET", "/healthz", connection=connection)
+        self.ok("GET", "/readyz", connection=connection)
+        for s in [*held, connection]:
             s.close()
 
     def test_a_storm_of_logins_leaves_the_rest_alone(self):
