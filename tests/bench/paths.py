@@ -42,6 +42,7 @@ class Bench:
         m = Meeting(self.folder, lambda name: f"{self.folder}/{name}.log", "port" if host == "blocked" else host, client, **more)
         if host == "blocked":
             m.net.block("hostnat", f"ip daddr != {nets.RELAY} ip saddr != {nets.RELAY} ip protocol udp")
+            m.stun_answers = False
         return m
 
     def finish(self, m):

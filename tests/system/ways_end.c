@@ -180,6 +180,16 @@ static void on_path_answer(void *userdata, const Wavry__Bus__PathAnswer *m)
         (void)!send(h->peer, &l, sizeof l, MSG_NOSIGNAL);
 }
 
+/* Says so once every STUN server has answered. */
+static void on_addresses(void *userdata, const Wavry__Bus__TransportAddresses *m)
+{
+    const struct host *h = userdata;
+    if (m->n_reflexive < h->options->n_stun)
+        return;
+    puts("addressed");
+    fflush(stdout);
+}
+
 static int on_client(void *userdata, uint32_t events, uint64_t now)
 {
     struct host *h = userdata;
@@ -235,6 +245,7 @@ static int run_host(const char *path, const struct options *o)
     h = (struct host){.peer = -1, .options = o};
     bed_init(&h.bed, &options);
     h.bed.on_path_answer = on_path_answer;
+    h.bed.on_addresses = on_addresses;
     h.bed.userdata = &h;
     snprintf(name.sun_path, sizeof name.sun_path, "%s", path);
     h.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -134,6 +134,36 @@ START_TEST(an_old_address_that_still_speaks_ends_the_attempt_at_once)
 }
 END_TEST
 
+/* As the knocks of rift/punch tell: no challenge, no wait, and what is still under way does not bring it
+ * back. */
+START_TEST(by_the_peers_word_it_moves_at_once)
+{
+    static const uint8_t here[RIFT_ADDRESS_BYTES] = {1}, there[RIFT_ADDRESS_BYTES] = {2}, secret[32] = {5};
+    struct rift_path p;
+    rift_path_init(&p, here, secret, START);
+    ck_assert_int_eq(rift_path_move_to(&p, here, START), 0);
+    ck_assert_int_eq(rift_path_move_to(&p, there, START), RIFT_PATH_CHANGED);
+    ck_assert_mem_eq(p.current, there, sizeof there);
+    struct rift_path_arrival a = {
+        .address = here, .counter = 10, .newest = true, .len = 50, .rtt_ns = 20 * MS};
+    ck_assert_int_eq(rift_path_on_datagram(&p, &a, START + 10 * MS), 0); /* was sent before the word */
+    ck_assert_int_eq(p.state, RIFT_PATH_STEADY);
+    ck_assert_mem_eq(p.current, there, sizeof there);
+    ck_assert_uint_eq(rift_path_timeout(&p), UINT64_MAX); /* nobody is asked */
+    /* Back by another word; and in the middle of an attempt of somebody else. */
+    static const uint8_t third[RIFT_ADDRESS_BYTES] = {3};
+    ck_assert_int_eq(rift_path_move_to(&p, here, START + 20 * MS), RIFT_PATH_CHANGED);
+    a.address = third;
+    a.counter = 11;
+    rift_path_on_datagram(&p, &a, START + 30 * MS);
+    ck_assert_int_eq(p.state, RIFT_PATH_TRYING);
+    ck_assert_int_eq(rift_path_move_to(&p, here, START + 31 * MS), 0);
+    ck_assert_int_eq(p.state, RIFT_PATH_STEADY);
+    ck_assert_mem_eq(p.current, here, sizeof here);
+    rift_path_wipe(&p);
+}
+END_TEST
+
 START_TEST(a_replay_from_elsewhere_changes_nothing)
 {
     struct net *n = net_default();
@@ -232,6 +262,7 @@ int main(void)
     tcase_add_test(t, who_forwards_copies_never_becomes_the_path);
     tcase_add_test(t, who_forwards_copies_is_left_again_when_loss_helped_him);
     tcase_add_test(t, an_old_address_that_still_speaks_ends_the_attempt_at_once);
+    tcase_add_test(t, by_the_peers_word_it_moves_at_once);
     tcase_add_test(t, a_replay_from_elsewhere_changes_nothing);
     tcase_add_test(t, an_unproven_address_gets_at_most_three_bytes_for_each);
     tcase_add_test(t, the_old_interface_never_moves);

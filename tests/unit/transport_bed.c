@@ -206,6 +206,14 @@ static int ignore(void *userdata, const ProtobufCMessage *base, uint64_t now)
     return 0;
 }
 
+static int on_addresses(void *userdata, const ProtobufCMessage *base, uint64_t now)
+{
+    struct bed *b = userdata;
+    if (b->on_addresses)
+        b->on_addresses(b->userdata, (const Wavry__Bus__TransportAddresses *)base);
+    return 0;
+}
+
 static int on_input_batch(void *userdata, const ProtobufCMessage *base, uint64_t now)
 {
     struct bed *b = userdata;
@@ -235,7 +243,7 @@ static const struct wv_bus_rule stand_in_rules[] = {
     {"transport", &wavry__bus__cursor_shape_request__descriptor, WV_PHASE_ANY, 1000, 64, ignore},
     {"transport", &wavry__bus__input_batch__descriptor, WV_PHASE_ANY, 4000, 8192, on_input_batch},
     {"transport", &wavry__bus__input_release__descriptor, WV_PHASE_ANY, 1000, 64, ignore},
-    {"transport", &wavry__bus__transport_addresses__descriptor, WV_PHASE_ANY, 1000, 256, ignore},
+    {"transport", &wavry__bus__transport_addresses__descriptor, WV_PHASE_ANY, 1000, 256, on_addresses},
     {"transport", &wavry__bus__path_states__descriptor, WV_PHASE_ANY, 1000, 8192, ignore},
 };
 

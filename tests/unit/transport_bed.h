@@ -64,6 +64,8 @@ struct bed {
     void (*on_input)(void *userdata, uint32_t seq, uint64_t took_ns, uint64_t now);
     /* Transport's answer to a PathOffer (bed_say_as_identity()). */
     void (*on_path_answer)(void *userdata, const Wavry__Bus__PathAnswer *answer);
+    /* What transport learnt from STUN servers. */
+    void (*on_addresses)(void *userdata, const Wavry__Bus__TransportAddresses *addresses);
     void *userdata;
 };
 
