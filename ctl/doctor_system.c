@@ -69,8 +69,8 @@ static void check_port(struct wv_doctor *d)
 
 static void check_users(struct wv_doctor *d)
 {
-    static const char *const users[] = {"wavry-transport", "wavry-identity", "wavry-capture", "wavry-encoder",
-                                        "wavry-input", "wavry-reach"};
+    static const char *const users[] = {"wavry-transport", "wavry-identity", "wavry-capture",
+                                        "wavry-encoder",   "wavry-input",    "wavry-reach"};
     char lacking[200] = "";
     for (size_t i = 0; i < WV_ARRAY_SIZE(users); i++) {
         size_t len = strlen(lacking);

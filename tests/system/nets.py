@@ -122,6 +122,12 @@ class Nets:
         return process
 
     def stop(self, process):
+        if process.poll() is None and process.stdin:  # ends by itself, and tidies up
+            process.stdin.close()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                pass
         if process.poll() is None:
             process.kill()
         process.wait()
