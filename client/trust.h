@@ -29,7 +29,8 @@ enum {
 int wv_known_hosts_find(const char *path, const char *address, uint8_t ret_key[32], unsigned *ret_line,
                         char *ret_message);
 
-/* Whether KEY is in the file, for any address. Returns 0, WV_KNOWN_NOT, or a negative errno with a sentence. */
+/* Whether KEY is in the file, for any address. Returns 0, WV_KNOWN_NOT, or a negative errno with a sentence.
+ */
 int wv_known_hosts_has(const char *path, const uint8_t key[32], char *ret_message);
 
 /* Notes that ADDRESS has KEY, instead of what stood there for it; all other lines stay as they are. The file
