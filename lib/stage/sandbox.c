@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <string.h>
@@ -236,14 +237,19 @@ static int add_memory(scmp_filter_ctx ctx)
     return r < 0 ? r : allow(ctx, SCMP_SYS(mprotect), 1, &no_exec);
 }
 
-static int add_sockets(scmp_filter_ctx ctx, bool network)
+static int add_sockets(scmp_filter_ctx ctx, const struct wv_sandbox *sandbox)
 {
-    static const uint64_t families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
+    static const uint64_t families[] = {AF_UNIX, AF_INET, AF_INET6};
     int r = 0;
-    for (unsigned i = 0; r == 0 && i < (network ? 4u : 1u); i++) {
+    for (unsigned i = 0; r == 0 && i < (sandbox->network ? 3u : 1u); i++) {
         const struct scmp_arg_cmp family = SCMP_A0(SCMP_CMP_EQ, families[i]);
         r = allow(ctx, SCMP_SYS(socket), 1, &family);
     }
+    /* Of all that netlink leads to (audit, packet filters, IPsec, drivers), addresses and routes alone. */
+    const struct scmp_arg_cmp routes[] = {SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
+                                          SCMP_A2(SCMP_CMP_EQ, NETLINK_ROUTE)};
+    if (r == 0 && sandbox->watches_addresses)
+        r = allow(ctx, SCMP_SYS(socket), 2, routes);
     const struct scmp_arg_cmp unix_pair = SCMP_A0(SCMP_CMP_EQ, AF_UNIX);
     if (r == 0)
         r = allow(ctx, SCMP_SYS(socketpair), 1, &unix_pair);
@@ -320,7 +326,7 @@ static int fill_filter(scmp_filter_ctx ctx, const struct wv_sandbox *sandbox)
     if (r == 0)
         r = add_memory(ctx);
     if (r == 0)
-        r = add_sockets(ctx, sandbox->network);
+        r = add_sockets(ctx, sandbox);
     if (r == 0)
         r = add_threads(ctx, sandbox->threads_later);
     if (r == 0 && sandbox->file_reads && !sandbox->file_writes)

@@ -8,11 +8,12 @@
 
 struct wv_sandbox {
     const char *const
-        *syscalls; /* allow-list on top of the base list that every stage needs; NULL-terminated */
-    bool network;  /* may create AF_INET/AF_INET6 sockets, and ask the kernel for addresses (reach alone) */
-    bool threads_later;        /* makes threads after lockdown (clone with thread flags only) */
-    bool file_reads;           /* openat O_RDONLY after lockdown */
-    bool file_writes;          /* openat for writing, rename, unlink, fsync after lockdown (identity) */
+        *syscalls;          /* allow-list on top of the base list that every stage needs; NULL-terminated */
+    bool network;           /* may create AF_INET/AF_INET6 sockets */
+    bool watches_addresses; /* may create netlink sockets for addresses and routes (NETLINK_ROUTE; reach) */
+    bool threads_later;     /* makes threads after lockdown (clone with thread flags only) */
+    bool file_reads;        /* openat O_RDONLY after lockdown */
+    bool file_writes;       /* openat for writing, rename, unlink, fsync after lockdown (identity) */
     const char *writable_path; /* with file_writes: the only folder written to, where the kernel has Landlock;
                                   NULL: anywhere. The stage skeleton fills in the config key state_dir. */
     uint64_t max_memory_bytes; /* RLIMIT_AS; 0: none */

@@ -30,6 +30,7 @@ static const char *const syscalls[] = {"bind",    "socketpair", "newfstatat", "f
 static const struct wv_sandbox sandbox = {
     .syscalls = syscalls,
     .network = true,
+    .watches_addresses = true,
     .file_reads = true,
     .threads_later = true, /* the C library's, for some resolvers */
     .max_memory_bytes = 1u << 30,

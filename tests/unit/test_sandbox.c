@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -59,7 +60,9 @@ static int outcome(const struct wv_sandbox *sandbox, attempt_fn attempt)
 
 ATTEMPT(inet_socket, socket(AF_INET, SOCK_DGRAM, 0))
 ATTEMPT(inet6_socket, socket(AF_INET6, SOCK_STREAM, 0))
-ATTEMPT(netlink_socket, socket(AF_NETLINK, SOCK_RAW, 0))
+ATTEMPT(route_socket, socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE))
+ATTEMPT(generic_netlink_socket, socket(AF_NETLINK, SOCK_RAW, NETLINK_GENERIC))
+ATTEMPT(uevent_socket, socket(AF_NETLINK, SOCK_DGRAM, NETLINK_KOBJECT_UEVENT))
 ATTEMPT(packet_socket, socket(AF_PACKET, SOCK_RAW, 0))
 ATTEMPT(unix_socket, socket(AF_UNIX, SOCK_SEQPACKET, 0))
 ATTEMPT(exec_shell, execl("/bin/true", "true", NULL))
@@ -165,7 +168,8 @@ static const struct {
 } refused[] = {
     {"socket inet", inet_socket, false, false},
     {"socket inet6", inet6_socket, false, false},
-    {"socket netlink", netlink_socket, false, false},
+    {"socket netlink route", route_socket, false, false},
+    {"socket netlink generic", generic_netlink_socket, false, false},
     {"socket packet", packet_socket, false, false},
     {"execve", exec_shell, true, false},
     {"execveat", exec_at, true, false},
@@ -240,7 +244,25 @@ START_TEST(network_only_where_asked_for)
 {
     const struct wv_sandbox network = {.network = true};
     ck_assert_int_eq(outcome(&network, inet_socket), 0);
-    ck_assert_int_eq(outcome(&network, netlink_socket), EPERM);
+    ck_assert_int_eq(outcome(&network, inet6_socket), 0);
+    ck_assert_int_eq(outcome(&network, packet_socket), EPERM);
+    ck_assert_int_eq(outcome(&network, route_socket), EPERM);
+    ck_assert_int_eq(outcome(&network, generic_netlink_socket), EPERM);
+}
+END_TEST
+
+START_TEST(addresses_are_watched_only_where_asked_for)
+{
+    const struct wv_sandbox both = {.network = true, .watches_addresses = true};
+    const struct wv_sandbox watches = {.watches_addresses = true};
+    /* The kernel itself refuses none of these: what is refused below is the sandbox's doing. */
+    ck_assert_int_eq(route_socket() | generic_netlink_socket() | uevent_socket(), 0);
+    ck_assert_int_eq(outcome(&both, route_socket), 0);
+    ck_assert_int_eq(outcome(&both, inet_socket), 0);
+    ck_assert_int_eq(outcome(&both, generic_netlink_socket), EPERM);
+    ck_assert_int_eq(outcome(&both, uevent_socket), EPERM);
+    ck_assert_int_eq(outcome(&watches, route_socket), 0);
+    ck_assert_int_eq(outcome(&watches, inet_socket), EPERM);
 }
 END_TEST
 
@@ -315,6 +337,7 @@ int main(void)
     tcase_add_test(tc, threads_only_where_asked_for);
     tcase_add_test(tc, file_rights_are_what_was_asked_for);
     tcase_add_test(tc, network_only_where_asked_for);
+    tcase_add_test(tc, addresses_are_watched_only_where_asked_for);
     tcase_add_test(tc, a_stage_may_name_more_calls);
     tcase_add_test(tc, all_threads_are_locked_down);
     tcase_add_test(tc, no_capability_is_left);
