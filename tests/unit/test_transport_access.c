@@ -64,7 +64,7 @@ END_TEST
 START_TEST(control_is_taken_by_asking_identity)
 {
     static struct kit_client first, second;
-    connect_client(&first, 1, false);
+    connect_controller(&first, 1);
     connect_client(&second, 2, false);
     kit_client_key(&first, KEY_A, true);
     kit_until(&kit, has_event, NULL);

@@ -30,18 +30,12 @@ static void wait_keyframe_requests(unsigned n)
     kit_until(&kit, keyframes_were_asked, &n);
 }
 
-static bool is_controller(struct kit *k, void *argument)
-{
-    return ((const struct kit_client *)argument)->controls;
-}
-
 /* ---- pictures ---- */
 
 START_TEST(a_client_sees_frames)
 {
     static struct kit_client c;
-    connect_client(&c, 1, false);
-    kit_until(&kit, is_controller, &c); /* the first word may come before identity's */
+    connect_controller(&c, 1);
     wait_viewers(1);
     ck_assert_uint_eq(kit.encoder_bitrate, 8000000);
     ck_assert_uint_ge(kit.keyframe_requests, 1);
@@ -159,7 +153,7 @@ END_TEST
 START_TEST(input_reaches_the_input_stage_and_pictures_say_so)
 {
     static struct kit_client c;
-    connect_client(&c, 1, false);
+    connect_controller(&c, 1);
     kit_push(&kit, true, 1, 1000, 0);
     kit_until(&kit, has_frames, &c);
     kit_client_key(&c, KEY_A, true);
@@ -184,17 +178,22 @@ START_TEST(input_reaches_the_input_stage_and_pictures_say_so)
 }
 END_TEST
 
+static bool is_told_who_controls(struct kit *k, void *argument)
+{
+    return !strcmp(((struct kit_client *)argument)->notice, "somebody controls this host.");
+}
+
 START_TEST(a_viewer_gets_control_when_the_controller_leaves)
 {
     static struct kit_client first, second, viewer;
     connect_client(&viewer, 3, true);
     ck_assert(!viewer.controls);
-    connect_client(&first, 1, false);
-    ck_assert(first.controls);
+    connect_controller(&first, 1);
     connect_client(&second, 2, false);
+    kit_push(&kit, true, 1, 1000, 0); /* that there is no picture would be told before anything else */
+    kit_until(&kit, is_told_who_controls, &second);
     ck_assert(!second.controls);
-    ck_assert_str_eq(second.notice, "somebody controls this host.");
-    ck_assert_str_eq(viewer.notice, "");
+    kit_until(&kit, has_no_notice, &viewer);
     kit_client_key(&second, KEY_B, true);
     wait_metric(WV_T_INPUT_DROPPED_VIEWER, 1);
     ck_assert_uint_eq(kit.n_events, 0);
@@ -206,8 +205,9 @@ START_TEST(a_viewer_gets_control_when_the_controller_leaves)
     kit_until(&kit, has_release, NULL);
     ck_assert_uint_eq(kit.released, number);
     kit_until(&kit, controls, &second);
-    ck_assert_str_ne(second.notice, "somebody controls this host.");
+    ck_assert(!is_told_who_controls(&kit, &second));
     ck_assert(!viewer.controls);
+    ck_assert(!is_told_who_controls(&kit, &viewer));
     kit.n_events = 0;
     kit_client_key(&second, KEY_C, true);
     kit_until(&kit, has_event, NULL);
@@ -219,7 +219,7 @@ END_TEST
 START_TEST(a_restarted_input_stage_gets_what_was_not_done)
 {
     static struct kit_client c;
-    connect_client(&c, 1, false);
+    connect_controller(&c, 1);
     kit.acknowledges = false;
     kit_client_key(&c, KEY_A, false); /* a release never grows too old */
     kit_until(&kit, has_event, NULL);
@@ -252,7 +252,7 @@ static uint32_t next_random(void)
 START_TEST(garbage_is_counted_and_harmless)
 {
     static struct kit_client c;
-    connect_client(&c, 1, false);
+    connect_controller(&c, 1);
     kit_push(&kit, true, 1, 1000, 0);
     kit_until(&kit, has_frames, &c);
     int fd = socket(AF_INET6, SOCK_DGRAM, 0);
@@ -329,8 +329,7 @@ START_TEST(clients_that_vanish_half_way_keep_nobody_out)
     for (size_t i = 0; i < WV_ARRAY_SIZE(ghosts); i++)
         ghosts[i].mute = true;
     wait_metric(WV_T_HANDSHAKES_STARTED, 20);
-    connect_client(&c, 1, false);
-    ck_assert(c.controls);
+    connect_controller(&c, 1);
 }
 END_TEST
 
@@ -438,6 +437,12 @@ START_TEST(stopping_says_goodbye)
 }
 END_TEST
 
+static bool page_shows_control(struct kit *k, void *argument)
+{
+    struct wv_session_record *record = argument;
+    return wv_session_page_get(k->page, 0, record) == 0 && record->controls;
+}
+
 START_TEST(an_ipv4_socket_will_do)
 {
     static struct kit_client c;
@@ -447,12 +452,10 @@ START_TEST(an_ipv4_socket_will_do)
     kit_push(&kit, true, 1, 200000, 0);
     kit_until(&kit, has_frames, &c);
     ck_assert_uint_eq(c.frame_len, 200000);
-    kit_run(&kit, 300);
     struct wv_session_record record;
-    ck_assert_int_eq(wv_session_page_get(kit.page, 0, &record), 0);
+    kit_until(&kit, page_shows_control, &record);
     ck_assert_int_eq(strncmp(record.address, "127.0.0.1:", 10), 0);
     ck_assert_str_eq(record.name, "somebody");
-    ck_assert(record.controls);
 }
 END_TEST
 

@@ -89,6 +89,12 @@ void connect_client(struct kit_client *c, uint8_t seed, bool view_only)
     kit_client_connected(&kit, c);
 }
 
+void connect_controller(struct kit_client *c, uint8_t seed)
+{
+    connect_client(c, seed, false);
+    kit_until(&kit, controls, c);
+}
+
 bool is_drained(struct kit *k, void *argument)
 {
     return k->drained;

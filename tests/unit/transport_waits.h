@@ -18,4 +18,6 @@ void wait_page(unsigned n);
 void wait_viewers(uint32_t n);
 void wait_metric(enum wv_transport_metric id, uint64_t least);
 void connect_client(struct kit_client *c, uint8_t seed, bool view_only);
+/* The same, until it has been told that it controls: the first word to it may come before identity's. */
+void connect_controller(struct kit_client *c, uint8_t seed);
 bool is_drained(struct kit *k, void *argument);
