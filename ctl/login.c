@@ -116,7 +116,7 @@ static int begin(struct wv_ctl *c, struct wv_ctl_gateway *g)
             fprintf(c->err, "wavryctl: %s can't be read: %s\n", c->ca_file, strerror(errno));
             return EX_NOINPUT;
         }
-        snprintf(g->account.ca_file, sizeof g->account.ca_file, "%s", full);
+        memcpy(g->account.ca_file, full, strlen(full) + 1);
     }
     if (wv_trust_path("gateway.conf", g->path, sizeof g->path) < 0 || rift_crypto_init() < 0 ||
         wv_gateway_new(&g->wire, g->account.ca_file) < 0) {
