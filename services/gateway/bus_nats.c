@@ -116,14 +116,27 @@ static void on_closed(natsConnection *connection, void *userdata)
 
 /* ---- the publisher's thread ---- */
 
-static void publish_one(struct nats *n, const struct wv_bus_item *item)
+static bool publish_one(struct nats *n, const struct wv_bus_item *item)
 {
     char subject[sizeof SUBJECT_TO + WV_BUS_ID_BYTES];
     snprintf(subject, sizeof subject, "%s%s", item->to[0] ? SUBJECT_TO : SUBJECT_ALL, item->to);
     /* libnats would keep it until the server is back, when nobody waits for it any more. */
-    if (!n->up || natsConnection_Status(n->connection) != NATS_CONN_STATUS_CONNECTED ||
-        natsConnection_Publish(n->connection, subject, item->data, (int)item->len) != NATS_OK)
+    return n->up && natsConnection_Status(n->connection) == NATS_CONN_STATUS_CONNECTED &&
+           natsConnection_Publish(n->connection, subject, item->data, (int)item->len) == NATS_OK;
+}
+
+/* The server takes nothing. libnats holds the connection for as long as it tries, and finds out by the same
+ * connection that the server is gone: trying with each of hundreds would keep it from that for minutes. */
+static void give_up_all(struct nats *n)
+{
+    struct wv_bus_item *item;
+    n->base.dropped++;
+    pthread_mutex_lock(&n->lock);
+    while ((item = wv_bus_queue_take(&n->out))) {
         n->base.dropped++;
+        free(item);
+    }
+    pthread_mutex_unlock(&n->lock);
 }
 
 static void *publisher(void *userdata)
@@ -137,7 +150,8 @@ static void *publisher(void *userdata)
             continue;
         }
         pthread_mutex_unlock(&n->lock);
-        publish_one(n, item);
+        if (!publish_one(n, item))
+            give_up_all(n);
         free(item);
         pthread_mutex_lock(&n->lock);
     }
