@@ -82,6 +82,15 @@ WRAP(int, crypto_aead_chacha20poly1305_ietf_decrypt_detached,
       const uint8_t *ad, unsigned long long ad_len, const uint8_t *nonce, const uint8_t *k),
      (m, nsec, c, n, mac, ad, ad_len, nonce, k), (GIVEN(c, n), GIVEN(k, 32)), KNOWN(m, n))
 
+WRAP(int, crypto_box_curve25519xchacha20poly1305_easy,
+     (uint8_t * c, const uint8_t *m, unsigned long long n, const uint8_t *nonce, const uint8_t *pk,
+      const uint8_t *sk),
+     (c, m, n, nonce, pk, sk), (GIVEN(m, n), GIVEN(nonce, 24)), KNOWN(c, n + 16))
+WRAP(int, crypto_box_curve25519xchacha20poly1305_open_easy,
+     (uint8_t * m, const uint8_t *c, unsigned long long n, const uint8_t *nonce, const uint8_t *pk,
+      const uint8_t *sk),
+     (m, c, n, nonce, pk, sk), GIVEN(c, n), KNOWN(m, n - 16))
+
 WRAP_VOID(randombytes_buf, (void *const out, const size_t n), (out, n), (void)0, KNOWN(out, n))
 WRAP_VOID(explicit_bzero, (void *out, size_t n), (out, n), (void)0, KNOWN(out, n))
 WRAP_VOID(sodium_memzero, (void *const out, const size_t n), (out, n), (void)0, KNOWN(out, n))
