@@ -27,7 +27,7 @@ device() { # NAME: its /dev/input/event node
     awk -v name="N: Name=\"$1\"" '$0 == name {found = 1} found && /^H: / {for (i = 1; i <= NF; i++) if ($i ~ /^(Handlers=)?event[0-9]+$/)
         {sub(/^Handlers=/, "", $i); print "/dev/input/" $i; exit}}' /proc/bus/input/devices
 }
-ready() { [ "$(wavryctl stages --json | grep -c '"state" *: *"ready"')" = 6 ]; }
+ready() { [ "$(wavryctl stages --json | grep -c '"state" *: *"ready"')" = 7 ]; }
 pid_of() { systemctl show -p MainPID --value "$1"; }
 uinput_is_ours() { [ "$(stat -c %G:%a /dev/uinput)" = wavry-uinput:660 ]; }
 all_gone() { [ "$(grep -c gone /tmp/events)" = 3 ]; }
