@@ -151,14 +151,14 @@ static int on_writable(struct wv_http *http)
         lws_callback_on_writable(q->wsi);
         return 0;
     }
+    if (q->out_at == q->out_len) /* and the kernel has taken what libwebsockets kept of it */
+        return finish(q);
     size_t n = WV_MIN(q->out_len - q->out_at, (size_t)CHUNK);
     bool last = q->out_at + n == q->out_len;
     unsigned char *at = (unsigned char *)q->out + LWS_PRE + q->out_at;
     if (lws_write(q->wsi, at, n, last ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < (int)n)
         return -1;
     q->out_at += n;
-    if (last)
-        return finish(q);
     lws_callback_on_writable(q->wsi);
     return 0;
 }

@@ -346,6 +346,7 @@ class Strangers(GatewayTest):
         s.sendall(b"GET /v1/accounts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n" % token.encode() * 300)
         self.counted("requests_total", 20)  # those before were 14
         wait_for(lambda: self.metric("connections") == 0, 60, "it is cut")
+        self.counted("cut_total", 2)
         s.close()
         self.alive()
 
