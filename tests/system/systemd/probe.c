@@ -181,7 +181,7 @@ static long read_root(void)
 }
 static long read_home(void)
 {
-    return open_and_close("/home/wave/secret", O_RDONLY);
+    return open_and_close("/home/person/secret", O_RDONLY);
 }
 static long make_setuid(void)
 {

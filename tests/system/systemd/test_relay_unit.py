@@ -175,7 +175,7 @@ class RelayUnit(unittest.TestCase):
 
     def test_forbidden_actions(self):
         """The same as stages may not (probe.c), beside a host, whose files and doors are there to be reached for."""
-        container.write("/root/secret", "x")
+        container.write("/home/person/secret", "x")
         subprocess.run(["cp", f"{BIN}/../lib/libwavry-forbidden.so", f"{container.root}/usr/lib/probe.so"], check=True)
         self.addCleanup(container.systemctl, "stop", "wavry-host.target")
         container.systemctl("start", "wavry-host.target")

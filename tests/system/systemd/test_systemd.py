@@ -236,7 +236,7 @@ class Host(unittest.TestCase):
 
     def test_forbidden_actions(self):
         """At least 40 of them from inside each unit; tests/system/systemd/probe.c has the list."""
-        container.write("/root/secret", "x")
+        container.write("/home/person/secret", "x")
         subprocess.run(["cp", f"{BIN}/../lib/libwavry-forbidden.so", f"{container.root}/usr/lib/probe.so"], check=True)
         for unit in UNITS:
             with self.subTest(unit=unit):
