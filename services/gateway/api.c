@@ -1,12 +1,14 @@
 /* See api.h. */
 #include "services/gateway/api.h"
 
+#include "lib/base/bytes.h"
 #include "lib/base/util.h"
 #include "rift/crypto/identity.h"
 #include "services/gateway/challenge.h"
 #include "services/gateway/password.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -85,31 +87,88 @@ bool wv_api_proof(struct wv_request *q, const uint8_t key[WV_STORE_KEY_BYTES],
     return false;
 }
 
+bool wv_api_may_code(struct wv_request *q, const char *account)
+{
+    static const uint8_t nowhere[16];
+    uint8_t key[WV_LIMIT_KEY_BYTES];
+    if (!wv_json_text(q->body, "totp", NULL))
+        return true;
+    wv_limit_key(nowhere, account, key);
+    uint64_t wait_ms = wv_limits_take(q->gateway->codes, key, 1, wv_now_ns());
+    if (!wait_ms) {
+        snprintf(q->code_of, sizeof q->code_of, "%s", account);
+        return true;
+    }
+    q->retry_after_s = (unsigned)WV_MIN(wait_ms / 1000 + 1, (uint64_t)3600);
+    wv_request_refuse(q, WV_REFUSE_LOGIN_LIMITED,
+                      "Too many wrong codes at this account: wait, or use a recovery code. If they were not "
+                      "yours, somebody knows the password: change it.");
+    return false;
+}
+
+void wv_api_forgive_code(struct wv_request *q)
+{
+    static const uint8_t nowhere[16];
+    uint8_t key[WV_LIMIT_KEY_BYTES];
+    if (!q->code_of[0])
+        return;
+    wv_limit_key(nowhere, q->code_of, key);
+    wv_limits_give(q->gateway->codes, key, 1, wv_now_ns());
+}
+
 /* ---- the second factor ---- */
+
+/* Uses up ACCOUNT's code of STEP, whatever the clock says: what was told to be right at another time must not
+ * be worth anything when that time comes. -EEXIST: it was used up before. */
+static int use_code(struct wv_store *store, const struct wv_account *account, int64_t step)
+{
+    static const char label[] = "wavry gateway code";
+    uint8_t used[32], number[8];
+    crypto_generichash_state state;
+    struct wv_writer w;
+    wv_writer_init(&w, number, sizeof number);
+    wv_write_u64(&w, (uint64_t)step);
+    crypto_generichash_init(&state, account->totp_secret, sizeof account->totp_secret, sizeof used);
+    crypto_generichash_update(&state, (const uint8_t *)label, sizeof label);
+    crypto_generichash_update(&state, (const uint8_t *)account->id, sizeof account->id);
+    crypto_generichash_update(&state, number, sizeof number);
+    crypto_generichash_final(&state, used, sizeof used);
+    return wv_store_use_challenge(store, used, (step + 3) * WV_TOTP_STEP_S);
+}
+
+static void refuse_other_time(struct wv_request *q, struct wv_store *store, const struct wv_account *account,
+                              int64_t away)
+{
+    char sentence[160];
+    int r = away > 0 ? use_code(store, account, q->now_s / WV_TOTP_STEP_S + away) : 0;
+    if (r < 0 && r != -EEXIST)
+        return wv_request_store_failed(q, store, r);
+    snprintf(sentence, sizeof sentence,
+             "This code is of %lld minutes %s: the clock of your authenticator or of the gateway is wrong.",
+             (long long)(away < 0 ? -away : away) * WV_TOTP_STEP_S / 60, away < 0 ? "ago" : "from now");
+    wv_request_refuse(q, WV_REFUSE_CLOCK, sentence);
+}
 
 static bool check_code(struct wv_request *q, struct wv_store *store, const struct wv_account *account,
                        const char *totp)
 {
-    char sentence[160];
     int64_t step = 0;
     switch (wv_totp_check(account->totp_secret, totp, q->now_s, &step)) {
     case WV_TOTP_WRONG:
         wv_request_refuse(q, WV_REFUSE_CREDENTIALS, NULL);
         return false;
     case WV_TOTP_OTHER_TIME:
-        snprintf(
-            sentence, sizeof sentence,
-            "This code is of %lld minutes %s: the clock of your authenticator or of the gateway is wrong.",
-            (long long)(step < 0 ? -step : step) * WV_TOTP_STEP_S / 60, step < 0 ? "ago" : "from now");
-        wv_request_refuse(q, WV_REFUSE_CLOCK, sentence);
+        refuse_other_time(q, store, account, step);
         return false;
     case WV_TOTP_RIGHT:
         break;
     }
-    int r = wv_store_use_totp(store, account->id, step, false);
+    int r = use_code(store, account, step);
+    if (r == 0)
+        r = wv_store_use_totp(store, account->id, step, false);
     if (r == 0)
         return true;
-    if (r == -EALREADY)
+    if (r == -EALREADY || r == -EEXIST)
         wv_request_refuse(q, WV_REFUSE_CODE_USED, NULL);
     else
         wv_request_store_failed(q, store, r);

@@ -8,6 +8,12 @@
 bool wv_api_may_try(struct wv_request *q, const char *account);
 void wv_api_forgive(struct wv_request *q, const char *account);
 
+/* Wrong codes at the account with the id ACCOUNT, from whatever addresses: only who has its password or a
+ * token of it comes here, so nobody else can use it up. Take: refuses and says false when there were too
+ * many; a body without "totp" always may. Forgive: the code was right, or was not looked at. */
+bool wv_api_may_code(struct wv_request *q, const char *account);
+void wv_api_forgive_code(struct wv_request *q);
+
 /* The key that stands in the path or body. False: refused. */
 bool wv_api_key(struct wv_request *q, const char *text, uint8_t ret_key[WV_STORE_KEY_BYTES]);
 

@@ -92,8 +92,10 @@ static void after_load(struct wv_request *q)
 
 static void forgive(struct wv_request *q)
 {
-    if (q->known && (q->status < 400 || q->status >= 500))
-        wv_api_forgive(q, q->who.account);
+    if (!q->known || (q->status >= 400 && q->status < 500))
+        return;
+    wv_api_forgive(q, q->who.account);
+    wv_api_forgive_code(q);
 }
 
 static void post_password(struct wv_request *q)
@@ -203,13 +205,13 @@ static void then_confirm(struct wv_request *q)
 
 static void then_remove(struct wv_request *q)
 {
-    if (wv_api_may_try(q, q->who.account))
+    if (wv_api_may_try(q, q->who.account) && wv_api_may_code(q, q->who.account))
         wv_request_run(q, WV_LANE_STORE, remove_totp, NULL);
 }
 
 static void then_renew(struct wv_request *q)
 {
-    if (wv_api_may_try(q, q->who.account))
+    if (wv_api_may_try(q, q->who.account) && wv_api_may_code(q, q->who.account))
         wv_request_run(q, WV_LANE_STORE, renew_recovery, NULL);
 }
 

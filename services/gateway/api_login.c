@@ -110,6 +110,9 @@ static void find_account(struct wv_request *q, struct wv_store *store)
  * settle(). */
 static void after_password(struct wv_request *q)
 {
+    const struct login *l = q->state;
+    if (l->right && l->account.totp_required && !wv_api_may_code(q, l->account.id))
+        return;
     wv_request_run(q, WV_LANE_STORE, finish_login, NULL);
 }
 
@@ -123,6 +126,8 @@ static void forgive_login(struct wv_request *q)
     const struct login *l = q->state;
     if (l->welcome || l->code_missing || q->status >= 500)
         wv_api_forgive(q, wv_json_text(q->body, "account", ""));
+    if (l->welcome || q->status >= 500)
+        wv_api_forgive_code(q);
 }
 
 static void login(struct wv_request *q)

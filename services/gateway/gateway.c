@@ -300,6 +300,8 @@ static int open_limits(struct wv_gateway *g)
     if (r == 0)
         r = wv_limits_new(&g->wrong, LIMIT_PLACES, &l, secret);
     if (r == 0)
+        r = wv_limits_new(&g->codes, LIMIT_PLACES, &l, secret);
+    if (r == 0)
         wv_gateway_apply_limits(g);
     return r;
 }
@@ -363,6 +365,7 @@ struct wv_gateway *wv_gateway_free(struct wv_gateway *g)
     g->requests = wv_limits_free(g->requests);
     g->logins = wv_limits_free(g->logins);
     g->wrong = wv_limits_free(g->wrong);
+    g->codes = wv_limits_free(g->codes);
     g->metrics = wv_metrics_free(g->metrics);
     wv_gateway_settings_fini(&g->settings);
     explicit_bzero(g->secret, sizeof g->secret);

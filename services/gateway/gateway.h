@@ -39,6 +39,7 @@ struct wv_gateway {
     struct wv_listeners *listeners;
     struct wv_exporter *exporter;
     struct wv_limits *requests, *logins, *wrong; /* by address; by address; by address and account */
+    struct wv_limits *codes;                     /* wrong codes by account */
     uint8_t secret[WV_GATEWAY_SECRET_BYTES];     /* all gateways of one database have the same */
     char id[33];                                 /* of this process, random: 32 hex digits */
     struct wv_live_calls live;                   /* each may be NULL */

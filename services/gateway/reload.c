@@ -15,9 +15,11 @@ void wv_gateway_apply_limits(struct wv_gateway *g)
     double requests = (double)wv_config_int(c, "requests_per_s");
     double logins = (double)wv_config_int(c, "logins_per_minute");
     double wrong = (double)wv_config_int(c, "wrong_per_minute");
+    double codes = (double)wv_config_int(c, "wrong_codes_per_hour");
     wv_limits_set(g->requests, &(struct wv_limit){requests, requests * BURST});
     wv_limits_set(g->logins, &(struct wv_limit){logins / 60, logins});
     wv_limits_set(g->wrong, &(struct wv_limit){wrong / 60, wrong});
+    wv_limits_set(g->codes, &(struct wv_limit){codes / 3600, codes});
 }
 
 /* Keys that only a start reads. */

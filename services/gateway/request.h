@@ -51,6 +51,7 @@ struct wv_request {
     wv_request_then_fn settled;
     /* Whose rights were changed, once the answer is 2xx: an account's id, "*" for anybody's, "" for none. */
     char changed[WV_STORE_ID_BYTES];
+    char code_of[WV_STORE_ID_BYTES]; /* the account whose wrong codes this one is counted with; "": none */
 
     /* The answer. */
     int status; /* 0: not yet */

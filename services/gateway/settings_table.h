@@ -41,6 +41,9 @@ static const struct wv_config_entry wv_gateway_config[] = {
      "Wrong attempts a minute at one account from one address; nobody else's are counted with them. Read "
      "again "
      "on a reload."},
+    {"wrong_codes_per_hour", WV_CONFIG_INT, "10", 1, 1000000, NULL,
+     "Wrong codes an hour at one account after its right password, from whatever addresses; recovery codes "
+     "and keys of machines go on. Read again on a reload."},
     {"token_hours", WV_CONFIG_INT, "12", 1, 8760, NULL, "How long a sign-in by password lasts."},
     {"machine_token_hours", WV_CONFIG_INT, "24", 1, 8760, NULL,
      "How long a host's or device's sign-in by key lasts; it makes the next one by itself."},

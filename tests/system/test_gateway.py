@@ -96,6 +96,17 @@ class People(GatewayTest):
         self.refused("credentials", "POST", "/v1/login", {
             "account": "admin", "password": "not that one", "totp": totp(secret, time.time() - 3600)})
 
+    def test_a_code_that_was_told_to_be_of_later_is_worth_nothing_then(self):
+        """Or who has the password could guess until the clock is blamed, and come back at that time."""
+        secret, _, _ = self.confirm(self.token)
+        now = time.time()
+        tried = {"account": "admin", "password": PASSWORD, "totp": totp(secret, now + 60)}
+        answer = self.request("POST", "/v1/login", tried)
+        if now // 30 == time.time() // 30:  # else its time has begun in between: it is used up either way
+            self.assertEqual(answer.error, "clock")
+        time.sleep(max(0, (now // 30 + 1) * 30 + 1 - time.time()))
+        self.refused("code_used", "POST", "/v1/login", tried)
+
     def test_a_new_password_ends_other_tokens(self):
         other = self.login()
         self.refused("credentials", "POST", "/v1/account/password", {"password": "not that one", "new": "x" * 12}, self.token)
@@ -382,6 +393,32 @@ class Strangers(GatewayTest):
         for _ in range(30):
             self.ok("GET", "/healthz", headers={"X-Forwarded-For": "192.0.2.9"})
         self.assertEqual(self.request("GET", "/v1/account", headers={"X-Forwarded-For": "192.0.2.10"}).error, "no_token")
+
+    def test_wrong_codes_are_counted_by_account_but_only_after_its_password(self):
+        self.add_admin()
+        self.gateway("--set", "trusted_proxies=127.0.0.0/8", "--set", "wrong_codes_per_hour=3")
+        token = self.login()
+        secret, used, codes = People.confirm(self, token)
+        wrong, hops = People.wrong_code(secret), iter(range(1, 200))
+        def attempt(**more):
+            return self.request("POST", "/v1/login", {"account": "admin", "password": PASSWORD, **more},
+                                headers={"X-Forwarded-For": f"192.0.2.{next(hops)}"})  # each from another address
+        for _ in range(10):  # who does not know the password uses nothing up
+            self.assertEqual(attempt(password="not that one", totp=wrong).error, "credentials")
+        for _ in range(10):  # nor does who signs in and asks for the code then
+            self.assertEqual(attempt().error, "code_needed")
+        self.assertEqual(attempt(totp=totp(secret, time.time() + 30)).status, 200)  # what is right is forgiven
+        for _ in range(3):
+            self.assertEqual(attempt(totp=wrong).error, "credentials")
+        stopped = attempt(totp=totp(secret))
+        self.assertEqual((stopped.status, stopped.error), (429, "login_limited"))
+        self.assertGreater(int(stopped.headers["retry-after"]), 60)
+        self.assertIn("recovery code", stopped.body["message"])
+        # With a token, too: it may be stolen.
+        self.refused("login_limited", "POST", "/v1/account/totp/remove", {"totp": totp(secret)}, token)
+        # The owner is not locked out.
+        self.assertEqual(attempt(recovery=codes[0]).status, 200)
+        self.ok("GET", "/v1/account", token=token)
 
     def test_only_trusted_proxies_are_believed(self):
         self.add_admin()
