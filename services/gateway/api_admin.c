@@ -90,13 +90,17 @@ static void change_account(struct wv_request *q, struct wv_store *store)
         return wv_request_store_failed(q, store, r);
     bool admin = wv_json_flag(q->body, "admin", account.admin);
     bool disabled = wv_json_flag(q->body, "disabled", account.disabled);
-    if (!strcmp(account.id, q->who.account) && (!admin || disabled))
-        return wv_request_refuse(q, WV_REFUSE_CONFLICT, "Another administrator must do this to you.");
+    bool totp_goes = !wv_json_flag(q->body, "totp", true);
+    /* A token may be stolen: one's own password and authenticator need what /v1/account asks for. */
+    if (!strcmp(account.id, q->who.account) && (!admin || disabled || w->hash[0] || totp_goes))
+        return wv_request_refuse(q, WV_REFUSE_CONFLICT,
+                                 "Another administrator must do this to you; your own password and "
+                                 "authenticator are changed with the present ones.");
     if (admin != account.admin || disabled != account.disabled)
         r = wv_store_set_account(store, account.id, admin, disabled);
     if (r == 0 && w->hash[0])
         r = wv_store_set_password(store, account.id, w->hash, NULL);
-    if (r == 0 && wv_json_flag(q->body, "totp", true) == false)
+    if (r == 0 && totp_goes)
         r = wv_store_set_totp(store, account.id, NULL);
     if (r == 0)
         r = wv_request_audit(q, store, "account changed", account.name);

@@ -147,7 +147,8 @@ class People(GatewayTest):
         self.ok("PATCH", f"/v1/accounts/{bob}", {"disabled": False, "password": "a new password", "admin": True}, self.token)
         self.ok("GET", "/v1/accounts", token=self.login("bob", "a new password"))
         me = self.ok("GET", "/v1/account", token=self.token)["id"]
-        self.refused("conflict", "PATCH", f"/v1/accounts/{me}", {"admin": False}, self.token)
+        for change in ({"admin": False}, {"disabled": True}, {"totp": False}, {"password": "of who stole the token"}):
+            self.refused("conflict", "PATCH", f"/v1/accounts/{me}", change, self.token)
         self.refused("not_found", "PATCH", "/v1/accounts/" + "0" * 32, {"admin": True}, self.token)
         names = [a["name"] for a in self.ok("GET", "/v1/accounts", token=self.token)["accounts"]]
         self.assertEqual(names, ["admin", "Bob"])
