@@ -105,10 +105,12 @@ static int begin(struct wv_ctl *c, struct wv_ctl_gateway *g)
     *g = (struct wv_ctl_gateway){0};
     int r = wv_gateway_url_parse(c->argument, &g->account.url);
     if (r < 0) {
-        fprintf(c->err,
-                r == -EPERM ? "wavryctl: \"%s\": a password goes only over https\n"
-                            : "wavryctl: \"%s\" is not https://HOST or https://HOST:PORT\n",
-                c->argument);
+        fprintf(
+            c->err,
+            r == -EPERM
+                ? "wavryctl: \"%s\": a password goes only over https\n"
+                : "wavryctl: \"%s\" is not https://HOST or https://HOST:PORT; an IPv6 address stands in []\n",
+            c->argument);
         return EX_USAGE;
     }
     if (c->ca_file) {

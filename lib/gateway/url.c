@@ -1,6 +1,7 @@
 /* Where a gateway is; see url.h. */
 #include "lib/gateway/url.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
@@ -27,7 +28,44 @@ static int parse_port(const char *text, size_t len, uint16_t *ret)
 
 static bool is_own(const char *host)
 {
-    return !strcmp(host, "localhost") || !strncmp(host, "127.", 4);
+    return !strcmp(host, "localhost") || !strncmp(host, "127.", 4) || !strcmp(host, "::1");
+}
+
+/* "[V6]", in the one way to write it that everybody signs. Returns its length with brackets or -EINVAL. */
+static int parse_v6(const char *text, char ret_host[INET6_ADDRSTRLEN])
+{
+    char inside[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    size_t len = strcspn(text + 1, "]");
+    if (len >= sizeof inside || text[1 + len] != ']')
+        return -EINVAL;
+    snprintf(inside, sizeof inside, "%.*s", (int)len, text + 1);
+    if (inet_pton(AF_INET6, inside, &address) != 1 ||
+        !inet_ntop(AF_INET6, &address, ret_host, INET6_ADDRSTRLEN))
+        return -EINVAL;
+    return (int)len + 2;
+}
+
+/* What stands before the port. Returns its length or -EINVAL. */
+static int parse_host(const char *text, struct wv_gateway_url *url)
+{
+    size_t len = strcspn(text, ":/");
+    if (text[0] == '[')
+        return parse_v6(text, url->host);
+    if (len == 0 || len >= sizeof url->host || text[0] == '-' || text[0] == '.')
+        return -EINVAL;
+    for (size_t i = 0; i < len; i++) {
+        if (!isalnum((unsigned char)text[i]) && !strchr(".-_", text[i]))
+            return -EINVAL;
+        url->host[i] = (char)tolower((unsigned char)text[i]);
+    }
+    return (int)len;
+}
+
+bool wv_gateway_url_is_address(const struct wv_gateway_url *url)
+{
+    uint8_t address[16];
+    return inet_pton(AF_INET, url->host, address) == 1 || inet_pton(AF_INET6, url->host, address) == 1;
 }
 
 int wv_gateway_url_parse(const char *text, struct wv_gateway_url *ret)
@@ -35,25 +73,21 @@ int wv_gateway_url_parse(const char *text, struct wv_gateway_url *ret)
     struct wv_gateway_url url = {.tls = true, .port = 443};
     bool plain = !strncmp(text, "http://", 7);
     const char *host = text + (plain ? 7 : !strncmp(text, "https://", 8) ? 8 : 0);
-    size_t len = strcspn(host, "/"), name = strcspn(host, ":/");
+    size_t len = strcspn(host, "/");
     if (host[len] && host[len + 1])
         return -EINVAL; /* a path */
-    if (name == 0 || name >= sizeof url.host || host[0] == '-' || host[0] == '.')
+    int name = parse_host(host, &url);
+    if (name < 0 || (host[name] && host[name] != ':' && host[name] != '/'))
         return -EINVAL;
-    for (size_t i = 0; i < name; i++) {
-        if (!isalnum((unsigned char)host[i]) && !strchr(".-_", host[i]))
-            return -EINVAL;
-        url.host[i] = (char)tolower((unsigned char)host[i]);
-    }
     if (plain) {
         url.tls = false;
         url.port = 80;
     }
-    if (name < len && parse_port(host + name + 1, len - name - 1, &url.port) < 0)
+    if ((size_t)name < len && parse_port(host + name + 1, len - (size_t)name - 1, &url.port) < 0)
         return -EINVAL;
     if (plain && !is_own(url.host))
         return -EPERM;
-    snprintf(url.name, sizeof url.name, "%s:%u", url.host, url.port);
+    snprintf(url.name, sizeof url.name, strchr(url.host, ':') ? "[%s]:%u" : "%s:%u", url.host, url.port);
     *ret = url;
     return 0;
 }

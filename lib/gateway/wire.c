@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <libwebsockets.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -39,6 +41,8 @@ struct frame {
 
 struct wv_gateway {
     struct lws_context *context;
+    SSL_CTX *tls; /* libwebsockets' own, of all connections from here */
+    bool checks_address;
     struct wv_gateway_url url;
     struct wv_gateway_calls calls;
     void *userdata;
@@ -135,6 +139,8 @@ static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user
     struct call *c = g->call;
     char room[2048 + LWS_PRE], *at = room + LWS_PRE;
     int n = 2048;
+    if (reason == LWS_CALLBACK_OPENSSL_LOAD_EXTRA_CLIENT_VERIFY_CERTS)
+        g->tls = user;
     if (!c || c->done || (c->wsi && c->wsi != wsi))
         return 0;
     switch (reason) {
@@ -179,8 +185,10 @@ static void fill_connect(struct wv_gateway *g, struct lws_client_connect_info *i
     i->port = g->url.port;
     i->ssl_connection = g->url.tls ? LCCSCF_USE_SSL : 0;
     i->ssl_connection |= LCCSCF_HTTP_NO_FOLLOW_REDIRECT;
+    if (g->checks_address)
+        i->ssl_connection |= LCCSCF_SKIP_SERVER_CERT_HOSTNAME_CHECK; /* for check_address() is in force */
     i->path = path;
-    i->host = g->url.port == 443 && g->url.tls ? g->url.host : g->url.name;
+    i->host = g->url.port == 443 && g->url.tls && !strchr(g->url.host, ':') ? g->url.host : g->url.name;
     i->alpn = "http/1.1";
 }
 
@@ -481,9 +489,21 @@ struct wv_gateway *wv_gateway_free(struct wv_gateway *g)
     return NULL;
 }
 
+/* libwebsockets holds certificates against names only. Where the gateway is called by its address, OpenSSL is
+ * told to hold them against that; every connection inherits it. Returns whether it does now: else the address
+ * is looked for among the certificate's names, and no certificate passes. */
+static bool check_address(struct wv_gateway *g)
+{
+    X509_VERIFY_PARAM *param = g->tls ? SSL_CTX_get0_param(g->tls) : NULL;
+    if (!param || X509_VERIFY_PARAM_set1_ip(param, NULL, 0) != 1)
+        return false;
+    return wv_gateway_url_is_address(&g->url) && X509_VERIFY_PARAM_set1_ip_asc(param, g->url.host) == 1;
+}
+
 void wv_gateway_aim(struct wv_gateway *g, const struct wv_gateway_url *url)
 {
     g->url = *url;
+    g->checks_address = check_address(g);
 }
 
 void wv_gateway_set_calls(struct wv_gateway *g, const struct wv_gateway_calls *calls, void *userdata)

@@ -52,7 +52,7 @@ struct reach_desk {
 
 /* ---- the gateway ---- */
 
-/* "https://HOST:PORT" or "http://HOST:PORT", as wavryctl writes it. */
+/* "https://HOST:PORT" or "http://HOST:PORT", as wavryctl writes it; HOST may be [an IPv6 address]. */
 static bool is_url(const char *text)
 {
     const char *rest = !strncmp(text, "https://", 8)  ? text + 8
@@ -61,8 +61,11 @@ static bool is_url(const char *text)
     const char *colon = rest ? strrchr(rest, ':') : NULL;
     if (!colon || colon == rest || strlen(text) >= URL_BYTES || !colon[1])
         return false;
-    for (const char *p = rest; p < colon; p++)
-        if (!isalnum((unsigned char)*p) && !strchr(".-_", *p))
+    bool v6 = *rest == '[';
+    if (v6 && colon[-1] != ']')
+        return false;
+    for (const char *p = rest + v6; p < colon - v6; p++)
+        if (!isalnum((unsigned char)*p) && !strchr(v6 ? ":." : ".-_", *p))
             return false;
     return strspn(colon + 1, "0123456789") == strlen(colon + 1) && strlen(colon + 1) <= 5;
 }

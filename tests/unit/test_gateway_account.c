@@ -20,6 +20,10 @@ START_TEST(urls)
         {"https://gw.example:8443/", "https://gw.example:8443", "gw.example:8443"},
         {"http://localhost:8080", "http://localhost:8080", "localhost:8080"},
         {"http://127.0.0.1", "http://127.0.0.1:80", "127.0.0.1:80"},
+        {"https://192.0.2.1", "https://192.0.2.1:443", "192.0.2.1:443"},
+        {"[2001:DB8:0::1]", "https://[2001:db8::1]:443", "[2001:db8::1]:443"},
+        {"https://[::1]:8443/", "https://[::1]:8443", "[::1]:8443"},
+        {"http://[::1]:8443", "http://[::1]:8443", "[::1]:8443"},
     };
     static const char *const bad[] = {
         "",
@@ -37,6 +41,16 @@ START_TEST(urls)
         "ftp://gw.example",
         "https://gw.example:\n",
         "https://g\xc3\xbc.example",
+        "https://[]",
+        "https://[::1",
+        "https://::1",
+        "https://[::1]8443",
+        "https://[::1]x:8443",
+        "https://[::1]:",
+        "https://[::1%eth0]",
+        "https://[127.0.0.1]",
+        "https://[gw.example]:443",
+        "https://[0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:1]",
     };
     struct wv_gateway_url url;
     char text[WV_GATEWAY_URL_BYTES], longest[600] = "https://";
@@ -49,6 +63,7 @@ START_TEST(urls)
     }
     for (size_t i = 0; i < WV_ARRAY_SIZE(bad); i++)
         ck_assert_msg(wv_gateway_url_parse(bad[i], &url) == -EINVAL, "\"%s\"", bad[i]);
+    ck_assert_int_eq(wv_gateway_url_parse("http://[2001:db8::1]", &url), -EPERM);
     ck_assert_int_eq(wv_gateway_url_parse("http://gw.example", &url),
                      -EPERM); /* a password would go over it */
     memset(longest + 8, 'a', 500);

@@ -294,9 +294,10 @@ START_TEST(the_gateway_is_remembered)
     ask_gateway("");
     ck_assert_int_eq(request("gateway", ""), 0);
     ck_assert_str_eq(answer, "none");
-    static const char *const bad[] = {"gw.example:443",           "https://gw.example",   "https://:443",
-                                      "https://gw.example:443/x", "https://gw example:1", "ftp://a:1",
-                                      "https://a:123456"};
+    static const char *const bad[] = {
+        "gw.example:443",       "https://gw.example", "https://:443",     "https://gw.example:443/x",
+        "https://gw example:1", "ftp://a:1",          "https://a:123456", "https://::1:443",
+        "https://[::1]",        "https://[::1:443",   "https://::1]:443", "https://[::1/]:443"};
     for (size_t i = 0; i < WV_ARRAY_SIZE(bad); i++)
         ck_assert_int_eq(request("gateway-set", bad[i]), -EINVAL);
     size_t from = n_sent;
@@ -304,6 +305,9 @@ START_TEST(the_gateway_is_remembered)
     assert_gateway(from, "https://gw.example:443");
     restart_identity();
     ask_gateway("https://gw.example:443");
+    ck_assert_int_eq(request("gateway-set", "https://[2001:db8::1]:443"), 0);
+    restart_identity();
+    ask_gateway("https://[2001:db8::1]:443");
     ck_assert_int_eq(request("gateway-set", ""), 0);
     ask_gateway("");
     restart_identity();
