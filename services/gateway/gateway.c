@@ -11,6 +11,7 @@
 #include "services/gateway/tls.h"
 
 #include <errno.h>
+#include <ev.h>
 #include <signal.h>
 #include <sodium.h>
 #include <string.h>
@@ -188,8 +189,14 @@ static int check_certificate(const struct wv_gateway *g)
     return r;
 }
 
+/* libwebsockets' own loop polls all sockets at every turn: its cost would grow with connections that are
+ * idle. It loads its half of the bridge to libev (the package libwebsockets-evlib-ev) here, before the
+ * sandbox. */
 static int open_loop(struct wv_gateway *g)
 {
+    /* Silence is signal_link.c's. The library's own timers for it are one sorted list that is walked from its
+     * head for each answer to a ping. */
+    static const lws_retry_bo_t no_idle_timers = {.secs_since_valid_hangup = 0};
     static struct lws_protocols http = {.name = "http", .callback = on_http};
     static const struct lws_protocols listen = {.name = WV_LISTENERS_PROTOCOL,
                                                 .callback = wv_listeners_callback},
@@ -203,7 +210,8 @@ static int open_loop(struct wv_gateway *g)
     struct lws_context_creation_info info = {
         .port = CONTEXT_PORT_NO_LISTEN_SERVER,
         .pprotocols = protocols,
-        .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_NO_LWS_SYSTEM_STATES,
+        .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_NO_LWS_SYSTEM_STATES |
+                   LWS_SERVER_OPTION_LIBEV,
         .user = g,
         .server_string = "wavry",
         .uid = (uid_t)-1,
@@ -212,8 +220,13 @@ static int open_loop(struct wv_gateway *g)
         .timeout_secs = (unsigned)wv_config_int(g->settings.config, "patience_s"),
         .timeout_secs_ah_idle = (unsigned)wv_config_int(g->settings.config, "patience_s"),
         .keepalive_timeout = 30,
+        .retry_and_idle_policy = &no_idle_timers,
         .alpn = "http/1.1",
     };
+    g->loop = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
+    if (!g->loop)
+        return -ENOMEM;
+    info.foreign_loops = (void *[]){g->loop};
     http.per_session_data_size = wv_http_session_bytes();
     machines.per_session_data_size = wv_link_session_bytes();
     lws_set_log_level(LLL_ERR | LLL_WARN, log_library);
@@ -227,7 +240,8 @@ static int open_loop(struct wv_gateway *g)
     g->lws = lws_create_context(&info);
     g->vhost = g->lws ? lws_create_vhost(g->lws, &info) : NULL;
     if (!g->vhost)
-        wv_error("the event loop can't be made", "tls=%d", *certificate != 0);
+        wv_error("the event loop can't be made; is libwebsockets-evlib-ev installed?", "tls=%d",
+                 *certificate != 0);
     return g->vhost ? 0 : -EINVAL;
 }
 
@@ -359,6 +373,9 @@ struct wv_gateway *wv_gateway_free(struct wv_gateway *g)
     if (g->lws)
         lws_context_destroy(g->lws);
     g->lws = NULL;
+    if (g->loop)
+        ev_loop_destroy(g->loop);
+    g->loop = NULL;
     wv_live_free(g);
     g->listeners = wv_listeners_free(g->listeners);
     g->exporter = wv_exporter_free(g->exporter);
@@ -390,7 +407,6 @@ int wv_gateway_run(struct wv_gateway *g)
     sd_notify(0, "READY=1");
     wv_notice("serving", "name=%s tls=%d", g->settings.names[0], g->ssl != NULL);
     while (!g->quit)
-        if (lws_service(g->lws, 0) < 0)
-            return EX_OSERR;
+        ev_run(g->loop, EVRUN_ONCE);
     return g->exit_code;
 }

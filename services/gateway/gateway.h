@@ -9,6 +9,7 @@
 #include <libwebsockets.h>
 #include <openssl/ssl.h>
 
+struct ev_loop;
 struct wv_jobs;
 struct wv_listeners;
 struct wv_exporter;
@@ -32,6 +33,7 @@ struct wv_gateway {
     int argc; /* for a reload */
     char **argv;
     struct lws_context *lws;
+    struct ev_loop *loop;
     struct lws_vhost *vhost;
     SSL_CTX *ssl; /* NULL: plain HTTP */
     struct wv_jobs *jobs;

@@ -14,7 +14,6 @@
 
 #define TICK_NS      (100 * WV_NS_PER_MS)
 #define RELAYS_NS    (5 * WV_NS_PER_S)
-#define LINKS_NS     WV_NS_PER_S
 #define OFFERED_MAX  16 /* relays in a welcome */
 #define STUN_MAX     8
 #define MACHINES_MAX 200000
@@ -189,10 +188,7 @@ static void on_tick(lws_sorted_usec_list_t *sul)
     uint64_t now = wv_now_ns();
     lws_sul_schedule(l->gateway->lws, 0, &l->tick, on_tick, TICK_NS / WV_NS_PER_US);
     wv_signal_tick(l->signal, now);
-    if (now >= l->next_links_ns) {
-        l->next_links_ns = now + LINKS_NS;
-        wv_link_tick(l, now);
-    }
+    wv_link_tick(l, now);
     if (now >= l->next_relays_ns && !l->asking_relays) {
         l->next_relays_ns = now + RELAYS_NS;
         wv_live_read_relays(l);

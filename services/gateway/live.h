@@ -9,6 +9,7 @@
 #include "services/gateway/signal.h"
 
 #define WV_LIVE_PROTOCOL "wavry-signal.1"
+#define WV_LINK_SLOTS    512
 
 struct wv_live {
     struct wv_gateway *gateway;
@@ -16,9 +17,10 @@ struct wv_live {
     struct wv_bus *bus;
     struct wv_relays *relays;
     struct wv_leases leases;
-    struct wv_link *links; /* of connections, the one that was silent longest first */
+    struct wv_link *links[WV_LINK_SLOTS]; /* by when to look at them */
+    uint64_t looked_slot;
     lws_sorted_usec_list_t tick;
-    uint64_t next_relays_ns, next_links_ns;
+    uint64_t next_relays_ns;
     bool asking_relays, bus_is_alone;
     struct wv_signal_numbers counted; /* in the metrics already */
     struct wv_bus_numbers bus_counted;

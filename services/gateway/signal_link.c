@@ -4,10 +4,13 @@
 
 #include "lib/base/util.h"
 
+#include <sodium.h>
 #include <string.h>
 
-#define PING_NS   (25 * WV_NS_PER_S)
+#define PING_NS   (25 * WV_NS_PER_S) /* at most; each link has its own, so that many don't come at once */
+#define SPREAD_MS 10000
 #define SILENT_NS (45 * WV_NS_PER_S)
+#define SLOT_NS   (100 * WV_NS_PER_MS)
 
 /* Beside each WebSocket. */
 struct wv_link {
@@ -19,9 +22,10 @@ struct wv_link {
     size_t in_len;
     bool in_bad, pinged, ping_due;
     bool writing; /* the library still holds a part of what was written */
-    uint64_t heard;
+    uint64_t heard, ping_ns;
 };
 
+_Static_assert(WV_LINK_SLOTS *SLOT_NS > SILENT_NS + SLOT_NS, "nobody's time is more than a round away");
 _Static_assert(WV_SIGNAL_HEADROOM >= LWS_PRE, "room for the library's header");
 
 size_t wv_link_session_bytes(void)
@@ -41,6 +45,54 @@ void wv_link_cut(void *link)
     lws_set_timeout(l->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_ASYNC);
 }
 
+/* ---- when to look at whom ----
+ * A wheel of slots: of ten thousand links, those that are due are touched and no others. */
+
+static void enter(struct wv_link *l, uint64_t due)
+{
+    struct wv_link **slot = &l->live->links[(due / SLOT_NS + 1) % WV_LINK_SLOTS];
+    l->next = *slot;
+    l->at = slot;
+    if (l->next)
+        l->next->at = &l->next;
+    *slot = l;
+}
+
+static void leave(struct wv_link *l)
+{
+    *l->at = l->next;
+    if (l->next)
+        l->next->at = l->at;
+}
+
+static void look_after(struct wv_link *l, uint64_t now)
+{
+    leave(l);
+    if (now - l->heard >= SILENT_NS) {
+        wv_link_cut(l);
+        return enter(l, now + SILENT_NS);
+    }
+    if (now - l->heard >= l->ping_ns && !l->pinged) {
+        l->pinged = l->ping_due = true;
+        lws_callback_on_writable(l->wsi);
+    }
+    enter(l, l->pinged ? WV_MIN(now + l->ping_ns, l->heard + SILENT_NS) : l->heard + l->ping_ns);
+}
+
+void wv_link_tick(struct wv_live *live, uint64_t now)
+{
+    uint64_t slot = now / SLOT_NS;
+    if (slot - live->looked_slot > WV_LINK_SLOTS) /* it begins, or was stopped for long: one round is all */
+        live->looked_slot = slot - WV_LINK_SLOTS;
+    while (live->looked_slot < slot) {
+        live->looked_slot++;
+        for (struct wv_link *l = live->links[live->looked_slot % WV_LINK_SLOTS], *next; l; l = next) {
+            next = l->next;
+            look_after(l, now);
+        }
+    }
+}
+
 static int on_open(struct wv_gateway *g, struct lws *wsi, struct wv_link *l)
 {
     uint64_t now = wv_now_ns();
@@ -48,14 +100,11 @@ static int on_open(struct wv_gateway *g, struct lws *wsi, struct wv_link *l)
     l->wsi = wsi;
     l->live = g->alive;
     l->heard = now;
+    l->ping_ns = PING_NS - randombytes_uniform(SPREAD_MS) * WV_NS_PER_MS;
     l->connection = wv_signal_open(g->alive->signal, l, now);
     if (!l->connection)
         return -1;
-    l->next = g->alive->links;
-    l->at = &g->alive->links;
-    if (l->next)
-        l->next->at = &l->next;
-    g->alive->links = l;
+    enter(l, now + l->ping_ns);
     return 0;
 }
 
@@ -65,9 +114,7 @@ static void on_closed(struct wv_link *l)
         return;
     wv_signal_closed(l->connection);
     l->connection = NULL;
-    *l->at = l->next;
-    if (l->next)
-        l->next->at = l->at;
+    leave(l);
     free(l->in);
     l->in = NULL;
 }
@@ -151,19 +198,6 @@ static int on_writable(struct wv_link *l)
         return 0;
     lws_close_reason(l->wsi, (enum lws_close_status)close, (unsigned char *)why, strlen(why));
     return -1;
-}
-
-void wv_link_tick(struct wv_live *live, uint64_t now)
-{
-    for (struct wv_link *l = live->links, *next; l; l = next) {
-        next = l->next;
-        if (now - l->heard >= SILENT_NS) {
-            wv_link_cut(l);
-        } else if (now - l->heard >= PING_NS && !l->pinged) {
-            l->pinged = l->ping_due = true;
-            lws_callback_on_writable(l->wsi);
-        }
-    }
 }
 
 /* 0: it may become a WebSocket. */

@@ -21,7 +21,8 @@ BIN = os.environ.get("WAVRY_BIN", os.path.join(HERE, "../../../build/bin"))
 BUILD = os.path.dirname(os.path.abspath(BIN))
 STAGES = ["transport", "identity", "capture", "encoder", "input", "reach"]
 # Loaded by name at run time, or used by the tests.
-PACKAGES = ["gstreamer1.0-plugins-ugly", "xvfb", "dbus", "iproute2", "procps", "libpam-systemd", "kmod"]
+PACKAGES = ["gstreamer1.0-plugins-ugly", "xvfb", "dbus", "iproute2", "procps", "libpam-systemd", "kmod",
+            "libwebsockets-evlib-ev"]
 WATCHDOG_S = 2.0
 
 
