@@ -45,6 +45,7 @@ struct wv_relay_service {
     struct rift_relay_stats told;  /* as last copied to the metrics */
     uint64_t next_beat_ns, next_sweep_ns, watchdog_period_ns, watchdog_next_ns;
     char status[160];
+    uint64_t logged[RIFT_RELAY_REASONS]; /* of refused; scrapes copy statistics, too, and log nothing */
 };
 
 static uint64_t unix_s(void)
@@ -118,14 +119,16 @@ static void say_status(struct wv_relay_service *s)
     sd_notifyf(0, "STATUS=%s", text);
 }
 
-/* What an operator would look for, once for each heartbeat in which it happened. */
-static void log_refusals(const struct wv_relay_service *s)
+/* What an operator would look for, once for each sweep in which it happened. */
+static void log_refusals(struct wv_relay_service *s)
 {
     const struct rift_relay_stats *now = rift_relay_get_stats(s->relay);
-    for (unsigned i = 1; i < RIFT_RELAY_REASONS; i++)
-        if (now->refused[i] != s->told.refused[i])
+    for (unsigned i = 1; i < RIFT_RELAY_REASONS; i++) {
+        if (now->refused[i] != s->logged[i])
             wv_notice("proofs refused", "reason=%s n=%llu text=\"%s\"", rift_relay_reason_word(i),
-                      (unsigned long long)(now->refused[i] - s->told.refused[i]), rift_relay_reason_text(i));
+                      (unsigned long long)(now->refused[i] - s->logged[i]), rift_relay_reason_text(i));
+        s->logged[i] = now->refused[i];
+    }
 }
 
 /* ---- turns ---- */

@@ -16,6 +16,7 @@ sodium = ctypes.CDLL("libsodium.so.23")
 sodium.sodium_init()
 MALFORMED, OTHER_RELAY, NOT_TRUSTED, FORGED, NOT_YET, EXPIRED, TOO_LONG, UNPROVEN = range(1, 9)
 DRAINING, BAD_ADDRESS = 11, 12
+WAIT_S = 30  # for what must come
 
 
 class Key:
@@ -65,7 +66,7 @@ class Peer:
         except socket.timeout:
             return None
 
-    def receive_kind(self, kind, seconds=0.5):
+    def receive_kind(self, kind, seconds=WAIT_S):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             d = self.receive(max(end - time.monotonic(), 0.01))
@@ -76,7 +77,7 @@ class Peer:
     def challenge(self, lease_bytes):
         transaction = os.urandom(8)
         self.send(bytes([32, 1, 0, 0]) + transaction + lease_bytes[12:28] + bytes(68))
-        answer = self.receive_kind(33, 2)
+        answer = self.receive_kind(33)
         if not answer:
             return None, None
         assert answer[4:12] == transaction and len(answer) == 62
@@ -90,7 +91,7 @@ class Peer:
     def bind(self, lease_bytes, **options):
         """0 when bound, else the reason."""
         self.send(self.bind_datagram(lease_bytes, **options))
-        end = time.monotonic() + 2
+        end = time.monotonic() + WAIT_S
         while time.monotonic() < end:
             answer = self.receive(0.5)
             if answer and answer[0] == 35:
@@ -100,7 +101,7 @@ class Peer:
                 return answer[2]
         return None
 
-    def pass_to(self, other, text, seconds=1.0):
+    def pass_to(self, other, text, seconds=WAIT_S):
         self.send(self.header + text)
         got = other.receive_kind(48, seconds)
         return got == other.header + text
@@ -125,7 +126,7 @@ class Relay(SystemTest):
             f"{BIN}/wavry-relay", "--set", "name=r", "--set", f"listen={self.port}", "--set",
             f"issuers={self.path('issuers')}", "--set", f"state_file={self.path('state')}", "--set", "allow=loopback",
             "--set", f"metrics_socket={self.path('metrics')}", "--set", "proofs_per_s=1000", *options])
-        wait_for(lambda: self.process.poll() is not None or self.metrics(), 10, lambda: self.read_log("relay"))
+        wait_for(lambda: self.process.poll() is not None or self.metrics(), WAIT_S, lambda: self.read_log("relay"))
         self.assertIsNone(self.process.poll(), self.read_log("relay"))
 
     def again(self, sig=signal.SIGKILL, *options):
@@ -148,8 +149,12 @@ class Relay(SystemTest):
                 if line and not line.startswith(b"#")}
 
     def count(self, name):
-        time.sleep(0.25)  # a page is asked for five times a second at most
         return self.metrics()[f"wavry_relay_{name}"]
+
+    def counted(self, name, value):
+        """Waits until the metric is VALUE; a page is asked for five times a second at most."""
+        time.sleep(0.25)
+        wait_for(lambda: self.count(name) == value, WAIT_S, lambda: f"{name} is {self.count(name)}, not {value}")
 
     def pair(self, address="127.0.0.1", **terms):
         shown = lease(self.issuer, self.keys, **terms)
@@ -163,8 +168,8 @@ class Relay(SystemTest):
             _, (a, b) = self.pair(address)
             self.assertTrue(a.pass_to(b, os.urandom(1452)))
             self.assertTrue(b.pass_to(a, b"back"))
-        self.assertEqual(self.count("leases"), 2)
-        self.assertEqual(self.count("forwarded_total"), 4)
+        self.counted("leases", 2)
+        self.counted("forwarded_total", 4)
 
     def test_what_is_refused(self):
         stranger, peer = Key(), Peer(self.port, self.keys[0], 0)
@@ -177,15 +182,16 @@ class Relay(SystemTest):
                  (lease(self.issuer, self.keys, begin=3600), NOT_YET),
                  (lease(self.issuer, self.keys, seconds=3601), TOO_LONG),
                  (good[:1] + b"\1" + good[2:], MALFORMED)]
-        for shown, reason in cases:
+        names = ("not_trusted", "forged", "other_relay", "expired", "not_yet", "too_long", "malformed")
+        for (shown, reason), name in zip(cases, names):
             self.assertEqual(peer.bind(shown), reason)
+            self.counted(f"refused_{name}_total", 1)
         self.assertEqual(peer.bind(good, key=stranger), UNPROVEN)
         self.assertEqual(peer.bind(good, key=self.keys[0], side=1), UNPROVEN)
-        self.assertEqual(self.count("leases"), 0)
-        for name in ("not_trusted", "forged", "other_relay", "expired", "not_yet", "too_long", "malformed"):
-            self.assertEqual(self.count(f"refused_{name}_total"), 1, name)
-        self.assertEqual(self.count("refused_unproven_total"), 2)
-        self.said("relay", "reason=expired")
+        self.counted("leases", 0)
+        self.counted("refused_unproven_total", 2)
+        for name in names:  # also those that a scrape has seen first
+            self.said("relay", "reason=" + name.replace("_", "-"))
         self.assertEqual(peer.bind(good), 0)
 
     def test_spoofed_and_replayed(self):
@@ -195,11 +201,11 @@ class Relay(SystemTest):
         self.assertFalse(thief.pass_to(b, b"in a's name", 0.3))
         a.send(a.header[:4] + bytes(4) + b"another token")
         self.assertIsNone(b.receive_kind(48, 0.3))
-        self.assertEqual(self.count("dropped_unknown_total"), 2)
+        self.counted("dropped_unknown_total", 2)
         kept = a.bind_datagram(shown)
         thief.send(kept)  # overheard
         self.assertIsNone(thief.receive(0.3))
-        self.assertEqual(self.count("unproven_total"), 1)
+        self.counted("unproven_total", 1)
         a.send(kept)
         self.assertIsNotNone(a.receive_kind(35))
         old = a.socket
@@ -210,17 +216,15 @@ class Relay(SystemTest):
         self.assertTrue(b.pass_to(a, b"to the new address"))
         old.sendto(kept, a.relay)
         self.assertTrue(b.pass_to(a, b"still"))
-        self.assertEqual(self.count("refused_stale_total"), 1)
-        self.assertEqual(self.count("moves_total"), 1)
+        self.counted("refused_stale_total", 1)
+        self.counted("moves_total", 1)
 
     def test_killed_under_traffic(self):
         _, (a, b) = self.pair()
         for _ in range(3):
-            gone = time.monotonic()
             self.again()
-            wait_for(lambda: a.pass_to(b, b"x", 0.1), 2, "datagrams pass again without a new proof")
-            self.assertLess(time.monotonic() - gone, 2)
-            self.assertEqual(self.count("restored_total"), 1)
+            wait_for(lambda: a.pass_to(b, b"x", 0.1), WAIT_S, "datagrams pass again without a new proof")
+            self.counted("restored_total", 1)
         self.assertTrue(b.pass_to(a, b"y"))
         # A state that is damaged costs the lease and nothing else.
         self.stop(self.process, signal.SIGKILL)
@@ -231,7 +235,7 @@ class Relay(SystemTest):
             f.write(bytes([byte[0] ^ 1]))
         self.relay()
         self.assertFalse(a.pass_to(b, b"z", 0.2))
-        self.assertEqual(self.count("leases"), 0)
+        self.counted("leases", 0)
         self.pair()
 
     def test_state_of_others(self):
@@ -242,13 +246,13 @@ class Relay(SystemTest):
                 f.write(content)
             os.chmod(self.path("state"), 0o600)
             self.relay()
-            self.assertEqual(self.count("leases"), 0)
+            self.counted("leases", 0)
             self.stop(self.process, signal.SIGKILL)
         os.chmod(self.path("state"), 0o666)
         self.process = self.start("refused", [f"{BIN}/wavry-relay", "--set", "name=r", "--set", f"listen={self.port}",
                                               "--set", f"issuers={self.path('issuers')}", "--set",
                                               f"state_file={self.path('state')}"])
-        self.assertNotEqual(self.process.wait(10), 0)
+        self.assertNotEqual(self.process.wait(WAIT_S), 0)
 
     def test_drain(self):
         shown, (a, b) = self.pair()
@@ -259,7 +263,7 @@ class Relay(SystemTest):
         self.assertEqual(a.bind(lease(self.issuer, self.keys, seconds=1200, lease_id=shown[12:28])), DRAINING)
         self.assertTrue(a.pass_to(b, b"goes on"))
         self.again()
-        self.assertEqual(self.count("draining"), 1)
+        self.counted("draining", 1)
         self.assertTrue(a.pass_to(b, b"goes on"))
         self.process.send_signal(signal.SIGUSR2)
         self.said("relay", "taken again")
@@ -271,25 +275,29 @@ class Relay(SystemTest):
         self.assertEqual(self.stop(self.process, signal.SIGHUP), 75)
         self.relay()
         self.assertFalse(a.pass_to(b, b"x", 0.2))
-        self.assertEqual(self.count("withdrawn_total"), 1)
+        self.counted("withdrawn_total", 1)
 
     def test_a_rate_is_kept_by_delay(self):
         _, (a, b) = self.pair(rate=8000)  # 1000 datagrams of 1000 bytes a second
         b.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        sent, end = 0, time.monotonic() + 2
-        while time.monotonic() < end:
-            for _ in range(10):
+        numbers, sent, idle, begun = [], 0, 0.0, time.monotonic()
+        at, took = begun, 0.0
+        while at - begun < 2:
+            for _ in range(min(max(int(3000 * took), 10), 60)):
                 a.send(a.header + struct.pack("<I", sent) + bytes(988))
                 sent += 1
-            time.sleep(0.004)
-        numbers = []
-        while d := b.receive_kind(48, 0.3):
+            while d := b.receive(0.0005):
+                numbers.append(struct.unpack("<I", d[8:12])[0])
+            time.sleep(0.002)
+            took, at = time.monotonic() - at, time.monotonic()
+            idle += took if took > 0.02 else 0  # this machine was busy otherwise: nothing may have waited in the relay
+        while d := b.receive(1):
             numbers.append(struct.unpack("<I", d[8:12])[0])
-        self.assertGreater(sent, 3000, "this machine sends fast enough to need shaping")
-        self.assertGreater(len(numbers), 1900)
-        self.assertLess(len(numbers), 2300)
+        self.assertGreater(sent, 1500 * (at - begun - idle), "this machine sends fast enough to need shaping")
+        self.assertGreater(len(numbers), 800 * (at - begun - idle))
+        self.assertLess(len(numbers), 1000 * (at - begun) + 300)
         self.assertEqual(numbers, sorted(numbers))
-        self.assertGreater(self.count("shaped_total"), 1000)
+        self.assertGreater(self.count("shaped_total"), 500)
         self.assertTrue(a.pass_to(b, b"and afterwards all is as before"))
 
     def test_addresses_that_are_not_served(self):
@@ -302,13 +310,13 @@ class Relay(SystemTest):
         for i in range(2000):
             a.send(os.urandom(1 + i % 1500))
         a.send(b"")
-        self.assertTrue(wait_for(lambda: a.pass_to(b, b"still there", 0.2), 5, "forwarding"))
+        self.assertTrue(wait_for(lambda: a.pass_to(b, b"still there", 0.2), WAIT_S, "forwarding"))
         self.assertIsNone(self.process.poll())
 
     def test_configuration(self):
         def run(*options):
             return subprocess.run([f"{BIN}/wavry-relay", "--check-config", *options], stderr=subprocess.PIPE, text=True,
-                                  timeout=10, check=False)
+                                  timeout=WAIT_S, check=False)
         good = ["--set", "name=r", "--set", f"issuers={self.path('issuers')}"]
         self.assertEqual(run(*good).returncode, 0)
         for options, said in ((["--set", f"issuers={self.path('issuers')}"], "name"),
