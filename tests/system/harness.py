@@ -67,7 +67,7 @@ class SystemTest(unittest.TestCase):
         if process.poll() is None:
             process.send_signal(sig)
             try:
-                process.wait(5)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -125,7 +125,7 @@ class SystemTest(unittest.TestCase):
         stages = self.stages()
         return all(stages.get(name, {}).get("state") == "ready" for name in STAGES) and stages
 
-    def ready_pid(self, stage, seconds=10):
+    def ready_pid(self, stage, seconds=30):
         """The process of STAGE once that is ready. Never 0, which to os.kill() is everybody in our process group."""
         def pid():
             row = self.stages().get(stage, {})
@@ -138,7 +138,7 @@ class SystemTest(unittest.TestCase):
         os.kill(pid, sig)
         return pid
 
-    def wait_successor(self, stage, before, seconds=10):
+    def wait_successor(self, stage, before, seconds=30):
         """Waits until all stages are ready, and STAGE is another process than BEFORE, at one and the same moment."""
         def seen():
             stages = self.all_ready()
@@ -160,7 +160,7 @@ class SystemTest(unittest.TestCase):
         def ask():
             result = self.ctl("status", "--json")
             return result.stdout and json.loads(result.stdout).get("host_key")
-        return wait_for(ask, 10, "the host's key")
+        return wait_for(ask, 30, "the host's key")
 
     def pairing_code(self, *options):
         """Asks the host for a code: {"code": ..., "url": ..., "host_key": ...}."""
@@ -175,6 +175,23 @@ class SystemTest(unittest.TestCase):
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout,
                                 check=False, env={**os.environ, "XDG_CONFIG_HOME": self.path("config")}, **kwargs)
         return result.returncode, result.stdout
+
+    def watches(self, command, said="", **environment):
+        """Runs COMMAND, which is a client's, until the host has sent it pictures and it has SAID so much: however long
+        that takes on a busy machine, which --seconds would count from its start. Returns (exit code, what it said); it
+        ends with 0 when it showed a picture."""
+        known = {row["id"] for row in self.sessions()}
+        name = f"watcher{len(self.logs)}"
+        process = self.start(name, [*command, "--headless", "--seconds", "120"], **environment)
+
+        def watched():
+            sent = any(row["frames_sent"] > 10 for row in self.sessions() if row["id"] not in known)
+            return process.poll() is not None or (sent and said in self.read_log(name))
+        wait_for(watched, 90, lambda: "a client that watches; it said:\n" + self.read_log(name) + "\nthe host said:\n" +
+                 self.read_log(self.place)[-3000:])
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        return process.wait(30), self.read_log(name)
 
     def pair(self, name, *options):
         """Pairs NAME with the host by a code, as a person does; OPTIONS are of wavryctl pair."""
@@ -212,7 +229,7 @@ class SystemTest(unittest.TestCase):
     def presses_seen(self):
         return self.read_log("probe").count("photon_ms=")
 
-    def wait_for_press(self, seconds=10):
+    def wait_for_press(self, seconds=30):
         """Waits until one more press, begun from now on, is seen."""
         base = self.presses_seen()
         wait_for(lambda: self.presses_seen() > base + 1, seconds,
@@ -226,7 +243,7 @@ class SystemTest(unittest.TestCase):
         return self.start(name, [f"{BIN}/wavry-client", f"127.0.0.1:{self.port}", "--headless", "--identity", identity,
                                  "--host-key", self.host_key(), "--seconds", str(seconds), "--stats-json", self.path(f"{name}.json"), *options])
 
-    def said(self, name, text, seconds=10):
+    def said(self, name, text, seconds=30):
         """Waits until the log of NAME holds TEXT."""
         wait_for(lambda: text in self.read_log(name), seconds, lambda: f"{name} saying {text!r}; it said:\n" +
                  self.read_log(name))

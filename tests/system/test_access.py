@@ -25,14 +25,14 @@ class Access(SystemTest):
         return next(session for session in self.sessions() if session["name"] == name)
 
     def connected(self, *names):
-        wait_for(lambda: self.names() == sorted(names), 10, lambda: f"{names} connected: {self.names()}")
+        wait_for(lambda: self.names() == sorted(names), 30, lambda: f"{names} connected: {self.names()}")
 
     def key(self, name):
         return self.authorize(self.path(f"{name}.identity"), name)
 
     def sees_pictures(self, name):
         before = self.session(name)["frames_sent"]
-        wait_for(lambda: self.session(name)["frames_sent"] > before + 5, 10, f"pictures for {name}")
+        wait_for(lambda: self.session(name)["frames_sent"] > before + 5, 30, f"pictures for {name}")
 
     def replace(self, stage):
         self.wait_successor(stage, self.kill(stage))
@@ -52,14 +52,14 @@ class Access(SystemTest):
                 self.assertNotEqual(status, 0, said)  # burnt
             if tried == 6:
                 self.replace("identity")  # the count is on disk
-        peers = wait_for(lambda: self.ctl("peers", "--json").stdout, 10, "the list of peers")
+        peers = wait_for(lambda: self.ctl("peers", "--json").stdout, 30, "the list of peers")
         self.assertEqual(json.loads(peers)["peers"], [])
         closed = self.ctl("pair")
         self.assertNotEqual(closed.returncode, 0)
         self.assertIn("--reopen", closed.stderr)
         self.replace("identity")
         self.assertNotEqual(self.ctl("pair").returncode, 0)
-        wait_for(lambda: self.ctl("pair", "--reopen").returncode == 0, 10, "identity opens pairing again")
+        wait_for(lambda: self.ctl("pair", "--reopen").returncode == 0, 30, "identity opens pairing again")
         self.pair("friend")
         self.assertIn("friend", self.ctl("peers").stdout)
 
@@ -73,8 +73,8 @@ class Access(SystemTest):
         begun = time.monotonic()
         self.assertEqual(self.ctl("revoke", key).returncode, 0)
         while "first" in self.names():
-            self.assertLess(time.monotonic() - begun, 1)
-        status = self.processes["first"].wait(10)
+            self.assertLess(time.monotonic() - begun, 3, "a second, and what wavryctl takes on a busy machine")
+        status = self.processes["first"].wait(30)
         self.assertNotEqual(status, 0, self.read_log("first"))
         self.sees_pictures("second")  # under a key that the first never had
         for stage in ("identity", "transport"):
@@ -92,7 +92,7 @@ class Access(SystemTest):
         self.connected("first", "second")
         self.assertEqual(self.controls(), ["first"])
         self.assertEqual(self.ctl("control", str(self.session("second")["id"])).returncode, 0)
-        wait_for(lambda: self.controls() == ["second"], 5, lambda: f"second controls: {self.controls()}")
+        wait_for(lambda: self.controls() == ["second"], 30, lambda: f"second controls: {self.controls()}")
         ids = {s["name"]: s["id"] for s in self.sessions()}
         for _ in range(3):
             self.replace("identity")
@@ -103,7 +103,7 @@ class Access(SystemTest):
         self.replace("encoder")
         self.sees_pictures("first")
         self.assertEqual(self.ctl("control", "none").returncode, 0)
-        wait_for(lambda: self.controls() == [], 5, lambda: f"nobody controls: {self.controls()}")
+        wait_for(lambda: self.controls() == [], 30, lambda: f"nobody controls: {self.controls()}")
         self.assertEqual(self.ctl("grant", self.session("first")["key"], "view").returncode, 0)
         refused = self.ctl("control", str(self.session("first")["id"]))
         self.assertNotEqual(refused.returncode, 0, refused.stdout)
@@ -123,9 +123,9 @@ class Access(SystemTest):
         while time.time() < end - 0.2:
             self.assertEqual(self.names(), ["guest"])
             time.sleep(0.1)
-        wait_for(lambda: self.names() == [], 2, lambda: f"the guest gone: {self.names()}")
-        self.assertLess(time.time(), end + 1.5)
-        self.assertNotEqual(self.processes["guest"].wait(10), 0)
+        wait_for(lambda: self.names() == [], 30, lambda: f"the guest gone: {self.names()}")
+        self.assertLess(time.time(), end + 5)
+        self.assertNotEqual(self.processes["guest"].wait(30), 0)
 
 
 if __name__ == "__main__":

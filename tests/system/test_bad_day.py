@@ -15,7 +15,7 @@ class BadDay(SystemTest):
         self.target(display)
         self.host(display)
         probe = self.probe(10)
-        wait_for(lambda: self.presses_seen() > 1, 15, lambda: "presses: " + self.read_log("probe"))
+        wait_for(lambda: self.presses_seen() > 1, 30, lambda: "presses: " + self.read_log("probe"))
         rng = random.Random(7)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             for _ in range(3000):
@@ -96,7 +96,7 @@ class BadDay(SystemTest):
         _, display = self.xvfb()
         process = self.host(display, "--config", self.path("host.conf"), ready=False)
         wait_for(lambda: process.poll() is not None or self.stages().get("encoder", {}).get("state") in
-                 ("failed", "backing off"), 15, lambda: str(self.stages()))
+                 ("failed", "backing off"), 30, lambda: str(self.stages()))
         said = self.read_log("host") + self.ctl("status").stdout
         self.assertIn("host.conf:3", said)
         self.assertIn("bitrat_kbps", said)
@@ -106,19 +106,19 @@ class BadDay(SystemTest):
         target = self.target(display)
         self.host(display)
         probe = self.probe(40, "--pause", "60")
-        wait_for(lambda: self.presses_seen() > 1, 15, lambda: "presses: " + self.read_log("probe"))
+        wait_for(lambda: self.presses_seen() > 1, 30, lambda: "presses: " + self.read_log("probe"))
         pids = {name: row["pid"] for name, row in self.stages().items()}
         self.stop(server)
-        target.wait(5)
+        target.wait(30)
         # The status names the display that is missing.
         wait_for(lambda: display in self.stages()["capture"]["status"] and "capturing" not in
-                 self.stages()["capture"]["status"], 10, lambda: str(self.stages()))
+                 self.stages()["capture"]["status"], 30, lambda: str(self.stages()))
         self.xvfb(display=display)
         self.target(display)
         self.wait_for_press(20)
         self.assertEqual({name: row["pid"] for name, row in self.stages().items()}, pids, "no stage had to die for it")
         probe.send_signal(signal.SIGTERM)
-        self.assertEqual(self.probe_result(probe, 10)["connects"], 1)
+        self.assertEqual(self.probe_result(probe, 30)["connects"], 1)
 
     def test_host_without_a_display_answers_and_recovers(self):
         _, free = self.xvfb()
@@ -133,7 +133,7 @@ class BadDay(SystemTest):
         self.target(display)
         self.host(display)
         probe = self.probe(30)
-        wait_for(lambda: self.sessions(), 10, "a session")
+        wait_for(lambda: self.sessions(), 30, "a session")
         probe.kill()
         wait_for(lambda: not self.sessions(), 20, "the session of a vanished client ended")
 

@@ -32,7 +32,7 @@ class Cookie(SystemTest):
         self.target(self.display, XAUTHORITY=self.right)
         self.host(self.display, XAUTHORITY=self.right)
         probe = self.probe(20, "--pause", "60")
-        wait_for(lambda: self.presses_seen() > 1, 15, lambda: "presses: " + self.read_log("probe"))
+        wait_for(lambda: self.presses_seen() > 1, 30, lambda: "presses: " + self.read_log("probe"))
         for root, _, files in os.walk(self.path("host.run")):
             for name in files:
                 if name == "Xauthority":  # the copies, where there are any
@@ -41,11 +41,11 @@ class Cookie(SystemTest):
             self.wait_successor(name, self.kill(name))
             self.wait_for_press()
         probe.send_signal(signal.SIGTERM)
-        self.assertEqual(self.probe_result(probe, 10)["connects"], 1)
+        self.assertEqual(self.probe_result(probe, 30)["connects"], 1)
 
     def test_a_wrong_cookie_is_said(self):
         self.host(self.display, XAUTHORITY=self.wrong)
-        wait_for(lambda: "XAUTHORITY" in self.stages()["capture"]["status"], 10, lambda: str(self.stages()))
+        wait_for(lambda: "XAUTHORITY" in self.stages()["capture"]["status"], 30, lambda: str(self.stages()))
         self.assertIn(self.display, self.stages()["capture"]["status"])
 
 

@@ -81,7 +81,7 @@ class Disk(SystemTest):
     def said_by_probe(self):
         process = self.start("probe", [f"{BIN}/wavry-probe", "127.0.0.1", "--port", str(self.port), "--identity",
                                        self.path("probe.identity"), "--host-key", self.host_key(), "--seconds", "4"])
-        self.assertEqual(process.wait(15), 0, self.read_log("probe"))
+        self.assertEqual(process.wait(30), 0, self.read_log("probe"))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Grants(SystemTest):
         return {row["name"]: row["controls"] for row in self.sessions()}
 
     def wait_roles(self, **roles):
-        wait_for(lambda: self.roles() == roles, 10, lambda: f"{roles}, but {self.roles()}")
+        wait_for(lambda: self.roles() == roles, 30, lambda: f"{roles}, but {self.roles()}")
 
     def injected(self):
         return self.metrics()["input"]["events_injected_total"]["value"]
@@ -66,7 +66,7 @@ class Grants(SystemTest):
         self.assertEqual(self.ctl("grant", key, "view,input").returncode, 0)  # takes effect at once
         self.wait_roles(watcher=True)
         self.press(screen, "c")
-        wait_for(lambda: self.injected() > before, 5, "input of the key that may now")
+        wait_for(lambda: self.injected() > before, 30, "input of the key that may now")
 
     def test_control_is_taken_over_and_given_back(self):
         screens = [self.xvfb("640x480")[1] for _ in range(2)]
@@ -83,7 +83,7 @@ class Grants(SystemTest):
         self.press(screens[0], "a")
         self.assertEqual(self.injected(), before)
         self.press(screens[1], "a")
-        wait_for(lambda: self.injected() > before, 5, "input of the one who took control")
+        wait_for(lambda: self.injected() > before, 30, "input of the one who took control")
         self.press(screens[1], "ctrl+alt+shift+c")
         self.wait_roles(first=True, second=False)
         self.viewer("third", "--take-control")
@@ -93,16 +93,16 @@ class Grants(SystemTest):
         viewers = [f"v{i}" for i in range(6)]
         for name in viewers:
             self.viewer(name)
-        wait_for(lambda: sorted(self.roles()) == viewers, 15, lambda: str(self.roles()))
+        wait_for(lambda: sorted(self.roles()) == viewers, 30, lambda: str(self.roles()))
         self.assertEqual(sum(self.roles().values()), 1)
         key = next(row["key"] for row in self.sessions() if row["name"] == "v3")
         self.assertEqual(self.ctl("revoke", key).returncode, 0)
         viewers.remove("v3")
-        wait_for(lambda: sorted(self.roles()) == viewers, 2, lambda: str(self.roles()))
-        self.assertNotEqual(self.processes["v3"].wait(5), 0)
+        wait_for(lambda: sorted(self.roles()) == viewers, 30, lambda: str(self.roles()))
+        self.assertNotEqual(self.processes["v3"].wait(30), 0)
         self.assertIn("no longer accepts", self.read_log("v3"))
         before = {row["name"]: row["frames_sent"] for row in self.sessions()}
-        wait_for(lambda: all(row["frames_sent"] > before[row["name"]] + 5 for row in self.sessions()), 10, "frames")
+        wait_for(lambda: all(row["frames_sent"] > before[row["name"]] + 5 for row in self.sessions()), 30, "frames")
         for name in viewers:
             self.stop(self.processes[name])
             self.assertEqual(self.processes[name].returncode, 0, self.read_log(name))

@@ -91,7 +91,7 @@ class HostileTransport(SystemTest):
         probe = self.probe(60, "--pause", "80")
         wait_for(lambda: self.presses_seen() > 15, 30, self.how_it_stands)
         probe.send_signal(signal.SIGTERM)
-        result = self.probe_result(probe, 10)
+        result = self.probe_result(probe, 30)
         self.assertEqual(result["connects"], 1)
         self.check_record()
         self.check_cursors()
@@ -99,7 +99,7 @@ class HostileTransport(SystemTest):
         self.assertGreater(len(self.recorded("forged-au")), 5)
         self.assertGreater(self.metric("input", "events_refused_forged_total"), 20)
         self.assertGreater(self.metric("input", "events_repeated_total"), 20)
-        wait_for(lambda: self.metric("input", "held") == 0, 5, "nothing held")
+        wait_for(lambda: self.metric("input", "held") == 0, 30, "nothing held")
         # A press and a release each, and not one more; the last press may have been cut off.
         injected, presses = self.metric("input", "events_injected_total"), self.presses_made()
         self.assertLessEqual(injected, 2 * presses + 2)
@@ -113,7 +113,7 @@ class HostileTransport(SystemTest):
     def test_who_may_not_see_does_not_see(self):
         """Identity knows the one not at all and lets the other only control; the transport sends both the picture."""
         friend = self.viewer("friend")
-        self.said("friend", "Connected", 15)
+        self.said("friend", "Connected", 30)
         self.granted("blind", "input")
         for client in [self.watch("stranger"), self.watch("blind")]:
             client.wait(20)
@@ -122,7 +122,7 @@ class HostileTransport(SystemTest):
             self.assertGreater(numbers["packets_received"], 20, f"the transport served {name}")
             self.assertEqual((numbers["frames_decoded"], numbers["frames_shown"]), (0, 0), name)
         friend.send_signal(signal.SIGTERM)
-        self.assertEqual(friend.wait(10), 0, self.read_log("friend"))
+        self.assertEqual(friend.wait(30), 0, self.read_log("friend"))
         numbers = self.numbers("friend")
         self.assertGreater(numbers["frames_decoded"], 10)
         self.assertEqual(numbers["decode_errors"], 0, "what was forged never came to the decoder")
@@ -135,15 +135,15 @@ class HostileTransport(SystemTest):
         probe = self.probe(60, "--pause", "80")
         wait_for(lambda: self.presses_seen() > 3, 30, self.how_it_stands)
         self.granted("probe", "view")
-        wait_for(lambda: self.metric("input", "held") == 0, 5, "nothing held")
+        wait_for(lambda: self.metric("input", "held") == 0, 30, "nothing held")
         injected, forged = self.metric("input", "events_injected_total"), len(self.recorded("forged-input"))
         pressed = self.presses_made()
         wait_for(lambda: self.presses_made() > pressed + 3, 30, "keys pressed in vain")
-        wait_for(lambda: len(self.recorded("forged-input")) > forged + 3, 10, "events passed on in vain")
+        wait_for(lambda: len(self.recorded("forged-input")) > forged + 3, 30, "events passed on in vain")
         self.assertEqual(self.metric("input", "events_injected_total"), injected)
         self.assertEqual(self.metric("input", "held"), 0)
         probe.send_signal(signal.SIGTERM)
-        probe.wait(10)
+        probe.wait(30)
 
 
 if __name__ == "__main__":

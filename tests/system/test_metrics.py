@@ -38,7 +38,7 @@ class Metrics(SystemTest):
         self.exporter = self.start("metrics", [f"{BIN}/wavry-metrics", "--control", control,
                                                "--socket", self.path("metrics.sock"),
                                                "--listen", f"127.0.0.1:{self.tcp}"])
-        wait_for(lambda: f"at=127.0.0.1:{self.tcp}" in self.read_log("metrics"), 5, "wavry-metrics serving")
+        wait_for(lambda: f"at=127.0.0.1:{self.tcp}" in self.read_log("metrics"), 30, "wavry-metrics serving")
 
     def get(self, path="/metrics", accept=None, method="GET", data=None):
         request = urllib.request.Request(f"http://127.0.0.1:{self.tcp}{path}", method=method, data=data,
@@ -98,11 +98,11 @@ class Metrics(SystemTest):
 
     def test_the_host_comes_and_goes(self):
         self.assertEqual(self.ctl("stop").returncode, 0)
-        self.host_process.wait(10)
-        wait_for(lambda: self.get()[0] == 503, 5, "an answer that there is no host")
+        self.host_process.wait(30)
+        wait_for(lambda: self.get()[0] == 503, 30, "an answer that there is no host")
         self.assertIn("no host is running", self.get()[2])
         self.host(":none", *PATTERN)
-        wait_for(lambda: self.get()[0] == 200, 5, "metrics of the next host")
+        wait_for(lambda: self.get()[0] == 200, 30, "metrics of the next host")
 
     def test_only_this_machine(self):
         for address, why in (("0.0.0.0:0", "this machine alone"), ("[::]:0", "this machine alone"),

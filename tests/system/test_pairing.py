@@ -24,7 +24,7 @@ class Pairing(SystemTest):
 
     def peers(self):
         """The list, when somebody is there to tell it: identity may just be starting again."""
-        return wait_for(lambda: (r := self.ctl("peers")).returncode == 0 and (r.stdout or " "), 10, "the list of peers")
+        return wait_for(lambda: (r := self.ctl("peers")).returncode == 0 and (r.stdout or " "), 30, "the list of peers")
 
     def key_of(self, name):
         return self.client(name, "--print-key")[1].strip()
@@ -113,7 +113,7 @@ class Pairing(SystemTest):
                 self.assertEqual(self.known(name), "")
             self.ctl("pair", "--cancel")
             # Runs that were cut count as failed.
-            wait_for(lambda: self.ctl("pair", "--reopen").returncode == 0, 10, "identity opens pairing again")
+            wait_for(lambda: self.ctl("pair", "--reopen").returncode == 0, 30, "identity opens pairing again")
         self.pair("afterwards")
         return paired
 

@@ -134,22 +134,22 @@ class Nat(harness.SystemTest):
                                    "--give-up", "40")
         self.assertEqual(status, 0, said + self.read_log(self.place)[-3000:])
 
-    def watch(self):
-        status, said = self.run_in("client", f"{BIN}/wavry-client", "desk", "--headless", "--seconds", "6", "--give-up",
-                                   "40", "--stats-json", self.path("stats.json"))
-        self.assertEqual(status, 0, said + self.read_log(self.place)[-3000:])
+    def watch(self, said):
+        status, all_said = self.watches(
+            self.inside("client", f"{BIN}/wavry-client", "desk", "--give-up", "40", "--stats-json", self.path("stats.json")),
+            said, XDG_CONFIG_HOME=self.path("person"))
+        self.assertEqual(status, 0, all_said + self.read_log(self.place)[-3000:])
         with open(self.path("stats.json")) as f:
             self.assertGreater(json.load(f)["frames_shown"], 0)
-        return said
 
     def test_two_usual_routers_direct(self):
         self.begin("port", "port")
-        self.assertIn("Connected directly.", self.watch())
+        self.watch("Connected directly.")
 
     def test_symmetric_on_both_sides_relayed(self):
         self.gateway = ADDRESS  # a gateway without a name: client, host and relay hold its certificate against that
         self.begin("sym", "sym")
-        self.assertIn("Relayed because the router here gives every connection another port", self.watch())
+        self.watch("Relayed because the router here gives every connection another port")
 
     def router_test(self, pmp, method):
         self.build("port", "none")

@@ -24,7 +24,7 @@ class Restart(SystemTest):
 
     def test_sigkill_of_every_stage(self):
         probe = self.probe(60, "--pause", "60")
-        wait_for(lambda: self.presses_seen() > 2, 15, lambda: "presses seen first: " + self.read_log("probe"))
+        wait_for(lambda: self.presses_seen() > 2, 30, lambda: "presses seen first: " + self.read_log("probe"))
         session = self.sessions()[0]["id"]
         for name in STAGES + ["supervisor", "transport"]:
             with self.subTest(stage=name):
@@ -32,13 +32,13 @@ class Restart(SystemTest):
                 self.assertEqual([s["id"] for s in self.sessions()], [session], f"the session outlives {name}")
         self.assertIsNone(self.host_process.poll())
         probe.send_signal(signal.SIGTERM)
-        result = self.probe_result(probe, 10)
+        result = self.probe_result(probe, 30)
         self.assertEqual(result["connects"], 1, "one connection from beginning to end")
 
     def test_transport_again_and_again(self):
         """Its death is a short freeze: no new connection, no held key left, nothing else restarted."""
         probe = self.probe(60, "--pause", "60")
-        wait_for(lambda: self.presses_seen() > 2, 15, lambda: "presses seen first: " + self.read_log("probe"))
+        wait_for(lambda: self.presses_seen() > 2, 30, lambda: "presses seen first: " + self.read_log("probe"))
         pids = {name: row["pid"] for name, row in self.stages().items() if name != "transport"}
         for _ in range(5):
             self.kill_and_recover("transport", signal.SIGKILL)
@@ -48,19 +48,19 @@ class Restart(SystemTest):
         self.wait_for_press()
         self.assertEqual({name: row["pid"] for name, row in self.stages().items() if name != "transport"}, pids)
         probe.send_signal(signal.SIGTERM)
-        result = self.probe_result(probe, 10)
+        result = self.probe_result(probe, 30)
         self.assertEqual(result["connects"], 1, "one connection from beginning to end")
         print(f"longest freeze over six restarts of transport: {result['longest_freeze_ms']} ms")
         self.assertLess(result["longest_freeze_ms"], 2000)
 
     def test_sigstop_is_a_fault_too(self):
         probe = self.probe(30, "--pause", "60")
-        wait_for(lambda: self.presses_seen() > 2, 15, lambda: "presses seen first: " + self.read_log("probe"))
+        wait_for(lambda: self.presses_seen() > 2, 30, lambda: "presses seen first: " + self.read_log("probe"))
         for name in ["capture", "encoder", "input", "transport"]:
             with self.subTest(stage=name):
                 self.kill_and_recover(name, signal.SIGSTOP)
         probe.send_signal(signal.SIGTERM)
-        self.assertEqual(self.probe_result(probe, 10)["connects"], 1)
+        self.assertEqual(self.probe_result(probe, 30)["connects"], 1)
 
     def test_supervisor_death_leaves_stages_untouched(self):
         before = {name: row["pid"] for name, row in self.stages().items()}
@@ -81,7 +81,7 @@ class Restart(SystemTest):
     def test_stop_leaves_nothing_behind(self):
         pids = [row["pid"] for row in self.stages().values()]
         self.assertEqual(self.stop(self.host_process), 0, self.read_log("host"))
-        wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 5, "all processes gone")
+        wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 30, "all processes gone")
         left = os.listdir(self.path("host.run")) if os.path.exists(self.path("host.run")) else []
         self.assertEqual(left, [])
 

@@ -154,9 +154,11 @@ class PageTest(GatewayTest):
         return relay
 
     def beat(self, relay, load=420, leases=17):
-        """Until its first one is taken: a gateway reads its relays from the database."""
-        self.browser.wait(lambda: self.request("POST", f"/v1/relays/{relay.name}/heartbeat",
-                                               relay.heartbeat(load, leases)).status == 204, "a heartbeat that is taken")
+        """Until its first one is taken: a gateway reads its relays from the database. Never ahead of the clock, or the
+        gateway refuses them all from some moment on."""
+        self.browser.wait(lambda: time.time() >= relay.at + 1 and
+                          self.request("POST", f"/v1/relays/{relay.name}/heartbeat",
+                                       relay.heartbeat(load, leases)).status == 204, "a heartbeat that is taken")
 
     def row(self, name):
         """The text of the row of NAME, as a list of its cells' words."""

@@ -152,7 +152,7 @@ class Container:
         return f"wavry-{stage}"
 
     def kill(self, stage, sig):
-        pid = wait_for(lambda: self.main_pid(stage), 10, f"a process of {stage}")  # 0 would be our process group
+        pid = wait_for(lambda: self.main_pid(stage), 30, f"a process of {stage}")  # 0 would be our process group
         self.run("kill", f"-{sig}", str(pid), check=True)
 
     def journal(self, *arguments, lines=60):
@@ -170,10 +170,10 @@ class Container:
         stages = self.stages()
         return all(stages.get(name, {}).get("state") == "ready" for name in STAGES) and stages
 
-    def wait_ready(self, seconds=15):
+    def wait_ready(self, seconds=30):
         return wait_for(self.all_ready, seconds, lambda: f"every stage ready; {self.stages()}\n{self.journal()}")
 
-    def wait_new(self, stage, old_pid, seconds=15):
+    def wait_new(self, stage, old_pid, seconds=30):
         """Waits until another process of STAGE is ready."""
         def ready():
             row = self.stages().get(stage, {})
@@ -237,7 +237,7 @@ class Wire:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             for last in b"ab":
                 s.sendto(b"\x10" + bytes(3) + b"\xff" * 4 + bytes(23) + bytes([last]), (self.container.address, 4820))
-        return wait_for(lambda: self.counts()["reused"] == before + 1, 3, self.counts)
+        return wait_for(lambda: self.counts()["reused"] == before + 1, 30, self.counts)
 
     def finish(self):
         """The numbers of all that was seen; AssertionError when something was missed or could not be noticed."""
@@ -277,7 +277,7 @@ class Client:
     def presses(self):
         return self.log().count("photon_ms=")
 
-    def wait_press(self, seconds=15):
+    def wait_press(self, seconds=30):
         """Waits until a press that began from now on is seen."""
         base = self.presses()
         wait_for(lambda: self.presses() > base + 1, seconds, lambda: "presses seen: " + self.log()[-1500:])
@@ -289,7 +289,7 @@ class Client:
 
     def finish(self):
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(10)
+        self.process.wait(30)
         with open(self.json) as f:
             return json.load(f)
 
@@ -319,13 +319,13 @@ class Keys:
             return f.read()
 
     def __enter__(self):
-        wait_for(lambda: "connected" in self.said(), 10, self.said)
+        wait_for(lambda: "connected" in self.said(), 30, self.said)
         return self
 
     def __exit__(self, *_):
         self.process.stdin.close()
         try:
-            self.process.wait(5)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -30,7 +30,7 @@ class Faults(unittest.TestCase):
         if has_failed(self):
             print(container.journal(lines=80))
         container.systemctl("stop", "wavry-host.target", check=False)
-        wait_for(lambda: not container.processes(), 10, container.processes)
+        wait_for(lambda: not container.processes(), 30, container.processes)
 
     def client(self):
         client = Client(container, container.dir)
@@ -83,7 +83,7 @@ class Faults(unittest.TestCase):
     def test_a_full_disk_under_var(self):
         """No room for the key at the first start: said, and healed by room. Later: what is known stays known."""
         container.systemctl("stop", "wavry-host.target")
-        wait_for(lambda: not container.processes(), 10, container.processes)
+        wait_for(lambda: not container.processes(), 30, container.processes)
         container.run("mount", "-t", "tmpfs", "-o", "size=256k,mode=0755", "small", "/var/lib/wavry", check=True)
         self.addCleanup(container.run, "umount", "-l", "/var/lib/wavry")
         self.addCleanup(self.leave)
@@ -187,7 +187,7 @@ class Faults(unittest.TestCase):
 
     def test_a_store_of_another_version(self):
         container.systemctl("stop", "wavry-host.target")
-        wait_for(lambda: not container.processes(), 10, container.processes)
+        wait_for(lambda: not container.processes(), 30, container.processes)
         drop = "/etc/systemd/system/wavry-supervisor.service.d"
         self.addCleanup(container.systemctl, "daemon-reload")
         self.addCleanup(container.run, "rm", "-rf", drop)

