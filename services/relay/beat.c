@@ -1,7 +1,7 @@
 /* wavry-relay-beat: tells a gateway every few seconds that the relay beside it lives, and how busy it is, so
  * that clients get leases for it. A process of its own: the relay itself makes no connection and holds no
  * key. It reads the relay's metrics, and holds the relay's signing key, which proves nothing but these
- * heartbeats. */
+ * heartbeats. Once the key is read it must never write a file, listen, or run anything. */
 #include "lib/base/log.h"
 #include "lib/base/util.h"
 #include "lib/gateway/wire.h"
@@ -45,6 +45,19 @@ static const struct wv_config_entry table[] = {
     {"total_kbps", WV_CONFIG_INT, "1000000", 1, 100000000, NULL,
      "What the relay can carry in kbit/s: its load is said as a part of that."},
     {"interval_s", WV_CONFIG_INT, "5", 1, 10, NULL, "Seconds between heartbeats; gateways forget after 15."},
+};
+
+/* What its libraries need beside an event loop: names are looked up anew for each connection. */
+static const char *const syscalls[] = {"bind", NULL};
+
+static const struct wv_sandbox sandbox = {
+    .syscalls = syscalls,
+    .network = true,
+    .watches_addresses = true, /* the C library's, to order addresses */
+    .file_reads = true,
+    .threads_later = true, /* the C library's, for some resolvers */
+    .max_memory_bytes = 1u << 30,
+    .max_files = 64,
 };
 
 static volatile sig_atomic_t stopping;
@@ -219,6 +232,12 @@ static int run(const struct wv_config *c, const struct wv_gateway_url *url, cons
         return EX_CONFIG;
     }
     wv_gateway_aim(g, url);
+    int r = wv_sandbox_enter(&sandbox);
+    if (r < 0) {
+        wv_error("the process can't be locked down", "error=\"%s\"", strerror(-r));
+        wv_gateway_free(g);
+        return EX_OSERR;
+    }
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     sd_notify(0, "READY=1");
