@@ -355,6 +355,7 @@ int rift_relay_receive(struct rift_relay *r, const struct rift_relay_address *fr
     struct rift_relay_request request;
     struct rift_relay_bind bind;
     struct rift_relay_ping ping;
+    struct rift_stun_message stun;
     if (len && datagram[0] == RIFT_RELAY_DATA)
         return forward(r, from, datagram, len, ecn, clock->now, ret_to);
     if (rift_relay_read_request(datagram, len, &request) == 0)
@@ -363,6 +364,8 @@ int rift_relay_receive(struct rift_relay *r, const struct rift_relay_address *fr
         rift_relay_take_bind(r, from, datagram, &bind, clock);
     else if (rift_relay_read_ping(datagram, len, &ping) == 0 && ping.kind == RIFT_RELAY_PING)
         take_ping(r, from, datagram, &ping, clock->now);
+    else if (r->config.stun_per_s && rift_stun_read(datagram, len, &stun) == 0)
+        rift_relay_take_stun(r, from, &stun, clock->now);
     else
         r->stats.dropped_malformed++;
     return 0;

@@ -2,7 +2,8 @@
  * forwarding of sealed datagrams between the two, shaped to the lease's rate. WIRE.md section 10 is its
  * contract. It holds nobody's keys and reads nothing but the 8 bytes in front of a datagram. Nothing is
  * allocated after the start, no datagram gets an answer longer than itself, and none but the stateless
- * challenge goes to an address that has not proven itself. */
+ * challenge goes to an address that has not proven itself; answers of STUN, where they are wanted, are 32
+ * bytes longer at most. */
 #pragma once
 
 #include "rift/relay/wire.h"
@@ -35,6 +36,7 @@ struct rift_relay_config {
     uint32_t queue_ms;              /* what a direction may hold back, in time at its rate */
     size_t queue_slots;             /* datagrams held back in all */
     uint32_t proofs_per_s;          /* signatures checked for one address (IPv4) or /56 (IPv6) */
+    uint32_t stun_per_s;            /* STUN requests answered for one address or /56; 0: none */
     unsigned allow;                 /* of enum rift_relay_range */
     const uint8_t (*issuers)[32];   /* Ed25519, N_ISSUERS; copied */
     size_t n_issuers;
@@ -59,7 +61,8 @@ struct rift_relay_stats {
     uint64_t dropped_replies;            /* the queue of answers was full */
     uint64_t challenges, unproven;       /* sent; BINDs without a valid one */
     uint64_t binds, moves, renewals; /* proofs accepted; of which from another address, with a later end */
-    uint64_t expired, withdrawn;     /* leases: over; their issuer is trusted no more */
+    uint64_t stun_answers, stun_dropped; /* requests of STUN: answered; too many, or from no usable address */
+    uint64_t expired, withdrawn;         /* leases: over; their issuer is trusted no more */
     uint64_t refused[RIFT_RELAY_REASONS];
     uint64_t leases, bound; /* now */
     uint64_t queued;        /* datagrams held back now */

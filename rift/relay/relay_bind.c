@@ -8,12 +8,13 @@
 #include <sodium.h>
 #include <string.h>
 
-#define CHALLENGE_MS   10000 /* how long one is valid */
-#define STAMP_BYTES    8
-#define PROOFS_BURST_S 2                    /* unused ones of so long may be used at once */
-#define ALL_PROOF_NS   (WV_NS_PER_S / 5000) /* of all addresses: half of a core, at most */
-#define ALL_BURST_NS   (250 * WV_NS_PER_MS)
-#define END_FAR_S      (INT64_MAX / 1000000000) /* beyond what monotonic time counts */
+#define CHALLENGE_MS 10000 /* how long one is valid */
+#define STAMP_BYTES  8
+#define BURST_S      2                    /* unused ones of so long may be used at once */
+#define STUN_BINDING 1                    /* its method */
+#define ALL_PROOF_NS (WV_NS_PER_S / 5000) /* of all addresses: half of a core, at most */
+#define ALL_BURST_NS (250 * WV_NS_PER_MS)
+#define END_FAR_S    (INT64_MAX / 1000000000) /* beyond what monotonic time counts */
 
 static void make_challenge(const struct rift_relay *r, const struct rift_relay_address *from,
                            const uint8_t *lease_id, const uint8_t *transaction, uint64_t stamp_ms,
@@ -56,12 +57,18 @@ static void observe(const struct rift_relay_address *from, uint8_t ret[RIFT_RELA
     ret[17] = from->bytes[16];
 }
 
+/* Not to itself, not to many at once, whatever is allowed. */
+static bool is_unanswerable(const struct rift_relay *r, const struct rift_relay_address *from)
+{
+    return rift_relay_is_own(r, from) ||
+           (rift_relay_address_ranges(from) & (RIFT_RELAY_MULTICAST | RIFT_RELAY_UNUSABLE));
+}
+
 void rift_relay_take_request(struct rift_relay *r, const struct rift_relay_address *from,
                              const struct rift_relay_request *m, const struct rift_relay_clock *clock)
 {
-    /* Not to itself, not to many at once, whatever is allowed. The rest is told after the proof. */
-    if (rift_relay_is_own(r, from) ||
-        (rift_relay_address_ranges(from) & (RIFT_RELAY_MULTICAST | RIFT_RELAY_UNUSABLE))) {
+    /* Of other ranges it is told after the proof. */
+    if (is_unanswerable(r, from)) {
         r->stats.refused[RIFT_RELAY_BAD_ADDRESS]++;
         return;
     }
@@ -88,8 +95,8 @@ static void refuse(struct rift_relay *r, const struct rift_relay_address *from,
     rift_relay_write_refused(&refused, d);
 }
 
-/* One more signature for an address: a bucket for its neighbourhood, and one for all. */
-static bool may_prove(struct rift_relay *r, const struct rift_relay_address *from, uint64_t now)
+/* The bucket of an address and its neighbourhood. */
+static uint32_t source_of(const struct rift_relay *r, const struct rift_relay_address *from)
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     bool v4 = memcmp(from->bytes, mapped, sizeof mapped) == 0;
@@ -97,13 +104,52 @@ static bool may_prove(struct rift_relay *r, const struct rift_relay_address *fro
     uint32_t h;
     crypto_shorthash(hash, from->bytes, v4 ? 16 : 7, r->config.secret);
     memcpy(&h, hash, sizeof h);
-    uint64_t *paid = &r->sources[h % SOURCES], cost = WV_NS_PER_S / r->config.proofs_per_s;
+    return h % SOURCES;
+}
+
+/* One more signature for an address: a bucket for its neighbourhood, and one for all. */
+static bool may_prove(struct rift_relay *r, const struct rift_relay_address *from, uint64_t now)
+{
+    uint64_t *paid = &r->sources[source_of(r, from)], cost = WV_NS_PER_S / r->config.proofs_per_s;
     uint64_t begin = WV_MAX(*paid, now), all = WV_MAX(r->all_proofs, now);
-    if (begin - now > PROOFS_BURST_S * WV_NS_PER_S || all - now > ALL_BURST_NS)
+    if (begin - now > BURST_S * WV_NS_PER_S || all - now > ALL_BURST_NS)
         return false;
     *paid = begin + cost;
     r->all_proofs = all + ALL_PROOF_NS;
     return true;
+}
+
+/* Whether a STUN request from FROM is answered. The sender may be anybody's invention: so few answers go to
+ * one address that they harm nobody, and none into the operator's networks. */
+static bool may_answer_stun(struct rift_relay *r, const struct rift_relay_address *from,
+                            const struct rift_stun_message *m, uint64_t now)
+{
+    unsigned shut = ~r->config.allow | RIFT_RELAY_LINK_LOCAL;
+    uint64_t *paid = &r->stun_sources[source_of(r, from)], begin = WV_MAX(*paid, now);
+    if (m->kind != RIFT_STUN_REQUEST || m->method != STUN_BINDING || m->unknown)
+        return false;
+    if (is_unanswerable(r, from) || (rift_relay_address_ranges(from) & shut) ||
+        begin - now > BURST_S * WV_NS_PER_S)
+        return false;
+    *paid = begin + WV_NS_PER_S / r->config.stun_per_s;
+    return true;
+}
+
+void rift_relay_take_stun(struct rift_relay *r, const struct rift_relay_address *from,
+                          const struct rift_stun_message *m, uint64_t now)
+{
+    uint8_t answer[RIFT_STUN_RESPONSE_BYTES], address[RIFT_ADDRESS_BYTES];
+    if (!may_answer_stun(r, from, m, now)) {
+        r->stats.stun_dropped++;
+        return;
+    }
+    memcpy(address, from->bytes, sizeof address);
+    size_t len = rift_stun_respond(m->id, address, answer);
+    uint8_t *d = rift_relay_reply(r, from, len);
+    if (!d)
+        return;
+    memcpy(d, answer, len);
+    r->stats.stun_answers++;
 }
 
 static enum rift_relay_reason check_terms(const struct rift_relay *r, const struct rift_relay_address *from,

@@ -2,16 +2,18 @@
  */
 #pragma once
 
+#include "rift/punch/stun.h"
 #include "rift/relay/relay.h"
 
 #define NONE        UINT32_MAX
 #define REPLIES_MAX 256
 #define REPLY_BYTES RIFT_RELAY_CHALLENGE_BYTES
 #define SILENT_NS   (60 * UINT64_C(1000000000)) /* a side that was not heard for so long gets nothing */
-#define SOURCES     4096                        /* counters of proofs, shared by addresses that hash alike */
+#define SOURCES     4096                        /* counters, shared by addresses that hash alike */
 
 _Static_assert(REPLY_BYTES >= RIFT_RELAY_BOUND_BYTES && REPLY_BYTES >= RIFT_RELAY_PING_BYTES &&
-                   REPLY_BYTES >= RIFT_RELAY_REFUSED_BYTES && RIFT_RELAY_REQUEST_BYTES >= REPLY_BYTES,
+                   REPLY_BYTES >= RIFT_RELAY_REFUSED_BYTES && REPLY_BYTES >= RIFT_STUN_RESPONSE_BYTES &&
+                   RIFT_RELAY_REQUEST_BYTES >= REPLY_BYTES,
                "answers");
 
 /* One side of a lease; what forwarding touches, a cache line and a half. Channel number = 2 * place + side.
@@ -73,6 +75,7 @@ struct rift_relay {
     uint64_t next_due;
 
     uint64_t sources[SOURCES], all_proofs; /* paid until */
+    uint64_t stun_sources[SOURCES];
     size_t replies_head, replies_count;
     struct reply replies[REPLIES_MAX];
 };
@@ -101,6 +104,8 @@ void rift_relay_take_request(struct rift_relay *r, const struct rift_relay_addre
 void rift_relay_take_bind(struct rift_relay *r, const struct rift_relay_address *from,
                           const uint8_t *datagram, const struct rift_relay_bind *m,
                           const struct rift_relay_clock *clock);
+void rift_relay_take_stun(struct rift_relay *r, const struct rift_relay_address *from,
+                          const struct rift_stun_message *m, uint64_t now);
 
 /* ---- relay_shape.c ---- */
 int rift_relay_shape_init(struct rift_relay *r);

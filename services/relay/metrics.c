@@ -48,6 +48,10 @@ const struct wv_metric wv_relay_metrics[WV_R_METRICS] = {
                     "Proofs accepted: an address bound to a side of a lease."},
     [WV_R_MOVES] = {"moves_total", "proofs", COUNTER, "Of these, from another address than before."},
     [WV_R_RENEWALS] = {"renewals_total", "leases", COUNTER, "Leases replaced by one with a later end."},
+    [WV_R_STUN_ANSWERS] = {"stun_answers_total", "datagrams", COUNTER, "STUN requests answered."},
+    [WV_R_STUN_DROPPED] = {"stun_dropped_total", "datagrams", COUNTER,
+                           "STUN dropped: too many from one address, from no address to answer to, or no "
+                           "Binding request."},
     [WV_R_EXPIRED] = {"expired_total", "leases", COUNTER, "Leases that came to their end."},
     [WV_R_WITHDRAWN] = {"withdrawn_total", "leases", COUNTER,
                         "Leases dropped at a restart because their issuer is trusted no more."},

@@ -29,6 +29,8 @@ enum wv_relay_metric {
     WV_R_BINDS,
     WV_R_MOVES,
     WV_R_RENEWALS,
+    WV_R_STUN_ANSWERS,
+    WV_R_STUN_DROPPED,
     WV_R_EXPIRED,
     WV_R_WITHDRAWN,
     WV_R_RESTORED,

@@ -76,6 +76,8 @@ static void copy_stats(struct wv_relay_service *s)
     COPY(WV_R_BINDS, binds);
     COPY(WV_R_MOVES, moves);
     COPY(WV_R_RENEWALS, renewals);
+    COPY(WV_R_STUN_ANSWERS, stun_answers);
+    COPY(WV_R_STUN_DROPPED, stun_dropped);
     COPY(WV_R_EXPIRED, expired);
     COPY(WV_R_WITHDRAWN, withdrawn);
     for (unsigned i = 1; i < RIFT_RELAY_REASONS; i++)
@@ -331,6 +333,7 @@ static int make_relay(struct wv_relay_service *s)
         .queue_ms = (uint32_t)wv_config_int(c, "queue_ms"),
         .queue_slots = (size_t)wv_config_int(c, "queue_slots"),
         .proofs_per_s = (uint32_t)wv_config_int(c, "proofs_per_s"),
+        .stun_per_s = (uint32_t)wv_config_int(c, "stun_per_s"),
         .allow = s->settings->allow,
         .issuers = s->settings->issuers,
         .n_issuers = s->settings->n_issuers,

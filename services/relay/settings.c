@@ -38,6 +38,10 @@ static const struct wv_config_entry config_table[] = {
     {"queue_slots", WV_CONFIG_INT, "8192", 16, 1000000, NULL, "Datagrams that may wait in all."},
     {"proofs_per_s", WV_CONFIG_INT, "50", 1, 100000, NULL,
      "Signatures checked a second for one IPv4 address or IPv6 /56, with a burst of twice as many."},
+    {"stun_per_s", WV_CONFIG_INT, "0", 0, 1000, NULL,
+     "STUN requests answered a second on the same port for one IPv4 address or IPv6 /56, with a burst of "
+     "twice "
+     "as many; 0: STUN is not served. 20 is plenty."},
     {"spin_us", WV_CONFIG_INT, "50", 0, 1000, NULL,
      "How long to look for the next datagram before going to sleep, in microseconds: delay for processor "
      "time."},

@@ -1,6 +1,6 @@
 /* A relay with a bound pair, and datagrams from anybody. The input is a script: per step one byte of what to
- * do, for some a length (u16) and bytes. The relay must never answer with more than it was given, forward
- * what a stranger sent, or forget the pair. */
+ * do, for some a length (u16) and bytes. The relay must never answer with more than it was given (where it
+ * serves STUN, 32 bytes more), forward what a stranger sent, or forget the pair. */
 #include "lib/base/bytes.h"
 #include "tests/unit/relay_kit.h"
 
@@ -62,6 +62,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct kit k;
     struct wv_reader r;
     kit_init(&k, 4);
+    k.config.stun_per_s = len & 1 ? 20 : 0; /* with it the bound is 32 bytes more */
+    k.longer = len & 1 ? 32 : 0;
+    kit_restart(&k, false);
     struct rift_lease terms = kit_terms(&k, 0, 1, 1);
     kit_lease(&k, 0, 1, &terms);
     kit_run(&k, 10 * WV_NS_PER_MS);

@@ -300,6 +300,33 @@ class Relay(SystemTest):
         self.assertGreater(self.count("shaped_total"), 500)
         self.assertTrue(a.pass_to(b, b"and afterwards all is as before"))
 
+    def test_stun(self):
+        request = struct.pack(">HHI", 1, 0, 0x2112A442) + bytes(range(12))
+        peer = Peer(self.port, self.keys[0], 0)
+        peer.send(request)
+        self.assertIsNone(peer.receive(0.3), "off unless configured")
+        self.again(signal.SIGTERM, "--set", "stun_per_s=5")
+        for address in ("127.0.0.1", "::1"):
+            peer = Peer(self.port, self.keys[0], 0, address)
+            peer.send(request)
+            answer = peer.receive(5)
+            self.assertEqual(answer[:2] + answer[4:20], b"\1\1" + request[4:], address)
+            self.assertLessEqual(len(answer), len(request) + 32)
+            port = struct.unpack(">H", answer[26:28])[0] ^ 0x2112
+            ip = bytes(x ^ y for x, y in zip(answer[28:-8], answer[4:20]))
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            self.assertEqual((answer[20:22], socket.inet_ntop(family, ip), port),
+                             (b"\0\x20", address, peer.socket.getsockname()[1]))
+        for _ in range(50):
+            peer.send(request)
+        answers = 0
+        while peer.receive(0.3):
+            answers += 1
+        self.assertGreaterEqual(answers, 5)
+        self.assertLess(answers, 30, "only so many for one address")
+        self.assertEqual(self.count("stun_answers_total"), 2 + answers)
+        self.assertEqual(self.count("stun_dropped_total"), 50 - answers)
+
     def test_addresses_that_are_not_served(self):
         self.again(signal.SIGTERM, "--set", "allow=")
         peer = Peer(self.port, self.keys[0], 0)

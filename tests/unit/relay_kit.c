@@ -120,7 +120,7 @@ static void drain(struct kit *k, const struct rift_relay_address *asker, size_t 
 {
     struct rift_relay_out out;
     while (rift_relay_send(k->relay, k->clock.now, &out) == 0) {
-        if (asker && memcmp(&out.to, asker, sizeof *asker) == 0 && out.len > asked)
+        if (asker && memcmp(&out.to, asker, sizeof *asker) == 0 && out.len > asked + k->longer)
             k->longest_answer = WV_MAX(k->longest_answer, out.len - asked);
         uint8_t copy[2048];
         k->ecn = out.ecn;

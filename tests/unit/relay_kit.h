@@ -25,6 +25,7 @@ struct kit {
     struct rift_relay_clock clock;
     uint8_t issuer[32], issuer_secret[64];
     struct kit_peer peers[KIT_PEERS];
+    size_t longer;         /* by so much answers may be longer than what they answer: STUN's */
     size_t longest_answer; /* to a datagram that kit_give() gave, beyond its own length: 0, or the relay is
                               wrong */
     uint8_t ecn;           /* of the last datagram that left */

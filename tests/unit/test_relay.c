@@ -1,5 +1,6 @@
 /* The relay and its peers on virtual time: who may bind, what is forwarded and what never, leases that end,
  * move, are renewed and refused, and what a restart keeps. */
+#include "rift/punch/stun.h"
 #include "tests/unit/relay_kit.h"
 #include "tests/unit/suite.h"
 
@@ -652,6 +653,77 @@ START_TEST(queues_are_bounded_together)
 }
 END_TEST
 
+/* A Binding request from ADDRESS to the relay, as STUN's peers write it. Returns what was answered. */
+static size_t ask_stun(const struct rift_relay_address *address, uint8_t ret[RIFT_STUN_MAX_BYTES])
+{
+    static const uint8_t id[RIFT_STUN_ID_BYTES] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    uint8_t request[RIFT_STUN_REQUEST_BYTES];
+    struct rift_relay_out out;
+    struct rift_relay_clock clock = k.clock;
+    const struct rift_relay_address *to;
+    uint8_t ecn = 0;
+    rift_stun_request(id, request);
+    ck_assert_int_eq(rift_relay_receive(k.relay, address, request, sizeof request, &ecn, &clock, &to), 0);
+    if (rift_relay_send(k.relay, k.clock.now, &out) != 0)
+        return 0;
+    ck_assert_mem_eq(&out.to, address, sizeof *address);
+    ck_assert_uint_le(out.len, sizeof request + 32);
+    memcpy(ret, out.data, out.len);
+    return out.len;
+}
+
+START_TEST(stun_is_answered_where_it_is_wanted)
+{
+    struct rift_relay_address a = kit_address(200, 4000), six = {{0x2a, 1, [15] = 9, [16] = 1, [17] = 2}};
+    uint8_t answer[RIFT_STUN_MAX_BYTES];
+    struct rift_stun_message m;
+    ck_assert_uint_eq(ask_stun(&a, answer), 0);
+    ck_assert_uint_eq(kit_stats(&k)->dropped_malformed, 1);
+    k.config.stun_per_s = 10;
+    kit_restart(&k, false);
+    size_t n = ask_stun(&a, answer);
+    ck_assert_int_eq(rift_stun_read(answer, n, &m), 0);
+    ck_assert(m.kind == RIFT_STUN_SUCCESS && m.has_address && m.has_fingerprint && m.id[11] == 12);
+    ck_assert_mem_eq(m.address, a.bytes, RIFT_ADDRESS_BYTES);
+    n = ask_stun(&six, answer);
+    ck_assert_int_eq(rift_stun_read(answer, n, &m), 0);
+    ck_assert_mem_eq(m.address, six.bytes, RIFT_ADDRESS_BYTES);
+    ck_assert_uint_eq(kit_stats(&k)->stun_answers, 2);
+
+    /* An answer is no question, so two servers never talk to each other. */
+    k.longer = 32;
+    kit_give(&k, &a, answer, n);
+    ck_assert_uint_eq(kit_stats(&k)->stun_answers, 2);
+    ck_assert_uint_eq(kit_stats(&k)->stun_dropped, 1);
+    bound_pair(); /* and the relay is one all the while */
+    ck_assert(kit_send(&k, 0, 7, 1200));
+}
+END_TEST
+
+START_TEST(stun_is_bounded)
+{
+    struct rift_relay_address a = kit_address(200, 4000), b = kit_address(201, 4000);
+    struct rift_relay_address shut[] = {a, a, a};
+    uint8_t answer[RIFT_STUN_MAX_BYTES];
+    unsigned answered = 0;
+    k.config.stun_per_s = 10;
+    kit_restart(&k, false);
+    for (unsigned i = 0; i < 100; i++)
+        answered += ask_stun(&a, answer) != 0;
+    ck_assert_uint_ge(answered, 20); /* two seconds' worth */
+    ck_assert_uint_le(answered, 21);
+    ck_assert_uint_eq(kit_stats(&k)->stun_dropped, 100 - answered);
+    ck_assert_uint_ne(ask_stun(&b, answer), 0); /* others are not in it */
+    k.clock.now += S;
+    ck_assert_uint_ne(ask_stun(&a, answer), 0);
+    memcpy(shut[0].bytes + 12, (uint8_t[]){10, 0, 0, 1}, 4);  /* the operator's network */
+    memcpy(shut[1].bytes + 12, (uint8_t[]){224, 0, 0, 1}, 4); /* many */
+    shut[2].bytes[16] = shut[2].bytes[17] = 0;                /* port 0 */
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert_uint_eq(ask_stun(&shut[i], answer), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("relay");
@@ -680,5 +752,7 @@ int main(void)
     tcase_add_test(t, a_long_queue_is_marked);
     tcase_add_test(t, all_share_the_relays_own_rate);
     tcase_add_test(t, queues_are_bounded_together);
+    tcase_add_test(t, stun_is_answered_where_it_is_wanted);
+    tcase_add_test(t, stun_is_bounded);
     return wv_run_suite(s);
 }
