@@ -39,6 +39,7 @@ struct wv_presence {
     uint64_t clock; /* the newest stamp that was seen or given */
     uint64_t next_beat;
     uint64_t displaced, expired, lists;
+    bool left; /* has said goodbye: any word after that would make others wait for the next one */
     struct wv_presence_word word; /* being made: too large for a stack that is not ours */
 };
 
@@ -232,6 +233,8 @@ static struct wv_presence_word *word(struct wv_presence *p, enum wv_presence_kin
 
 static void say(struct wv_presence *p, const char *to)
 {
+    if (p->left)
+        return;
     p->calls.say(p->calls.userdata, to, &p->word);
 }
 
@@ -410,6 +413,7 @@ void wv_presence_bye(struct wv_presence *p)
 {
     word(p, WV_PRESENCE_BYE);
     say(p, NULL);
+    p->left = true;
 }
 
 void wv_presence_numbers(const struct wv_presence *p, struct wv_presence_numbers *ret)

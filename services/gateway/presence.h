@@ -79,6 +79,7 @@ void wv_presence_hear(struct wv_presence *p, const char *from, const struct wv_p
 void wv_presence_bus_is_up(struct wv_presence *p, uint64_t now);
 /* Says what is due and forgets who is silent. Returns when it wants to be called next. */
 uint64_t wv_presence_tick(struct wv_presence *p, uint64_t now);
+/* The others forget this gateway and its machines at once. It says nothing more, whatever happens here. */
 void wv_presence_bye(struct wv_presence *p);
 
 struct wv_presence_numbers {

@@ -239,7 +239,8 @@ class Several(GatewayTest):
         self.assertEqual(host.until_closed(), 1001)
         self.assertEqual(host.messages[-1]["type"], "leaving")
         self.assertEqual(self.processes["b"].wait(20), 0)
-        wait_for(lambda: self.metric("gateways", "a") == 0, 20, "that it left")
+        wait_for(lambda: self.metric("gateways", "a") == 0, 30, "that it left")
+        self.assertEqual(self.metric("gateways_expired_total", "a"), 0)  # it said so, and was not missed
         again = self.online(self.a, self.host)
         self.eventually_sent(device, self.host, "d2")
         self.assertEqual(again.next()["id"], "d2")

@@ -259,11 +259,35 @@ START_TEST(a_gateway_that_dies_takes_its_machines_with_it)
     all_say(299, 2);
     all_say(500, 0);
     ck_assert_int_eq(where(2, 500), 0);
+}
+END_TEST
+
+START_TEST(a_gateway_that_leaves_is_forgotten_at_once)
+{
+    for (unsigned n = 0; n < 300; n++) {
+        join(2, n, 1 + n);
+        deliver();
+    }
+    all_say(299, 2);
     wv_presence_bye(gateways[2].p);
-    gateways[2].p = wv_presence_free(gateways[2].p);
     deliver();
-    all_say(299, -1);
+    ck_assert_int_eq(where(0, 299), -1);
+    /* Its machines end their connections or go on for a moment, the bus comes again: nobody hears of it. */
+    for (unsigned n = 0; n < 290; n++) {
+        wv_presence_leave(gateways[2].p, key(n), 1 + n);
+        deliver();
+    }
+    wv_presence_bus_is_up(gateways[2].p, now);
+    pass(8);
     ck_assert_uint_eq(numbers(0).gateways, 2);
+    join(1, 299, 7); /* to another one, while the old connection is still there */
+    deliver();
+    ck_assert_uint_eq(gateways[2].last_closed, 300);
+    ck_assert_uint_eq(numbers(0).gateways, 2);
+    gateways[2].p = wv_presence_free(gateways[2].p);
+    all_say(299, 1);
+    all_say(298, -1);
+    ck_assert_uint_eq(numbers(0).expired, 0);
 }
 END_TEST
 
@@ -391,6 +415,7 @@ int main(void)
     tcase_add_test(t, the_newest_connection_counts);
     tcase_add_test(t, two_gateways_that_claim_the_same_machine);
     tcase_add_test(t, a_gateway_that_dies_takes_its_machines_with_it);
+    tcase_add_test(t, a_gateway_that_leaves_is_forgotten_at_once);
     tcase_add_test(t, a_gateway_that_comes_later_learns_all);
     tcase_add_test(t, lost_words_are_found_out);
     tcase_add_test(t, tables_are_bounded_and_words_of_nobody_change_nothing);
