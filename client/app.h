@@ -3,6 +3,7 @@
 
 #include "client/options.h"
 #include "client/record.h"
+#include "client/timeline.h"
 #include "client/wavry_client.h"
 #include "client/window.h"
 
@@ -19,6 +20,7 @@ struct app {
     struct wv_client *client;
     struct wv_window *window; /* NULL: headless */
     struct wv_recorder *recorder;
+    struct wv_timeline *timeline; /* NULL: not wanted */
 
     const struct wv_client_picture *picture; /* the last one; its memory is the client's */
     struct wv_client_picture picture_copy;

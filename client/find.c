@@ -72,6 +72,7 @@ static void on_offer(void *userdata, const struct wv_client_offer *offer)
     Wavry__Signal__Signal signal = WAVRY__SIGNAL__SIGNAL__INIT;
     Wavry__Signal__Candidate room[RIFT_PUNCH_CANDIDATES], *list[RIFT_PUNCH_CANDIDATES];
     struct wv_client_offer copy = *offer;
+    wv_timeline_note(f->a->timeline, "offer");
     randombytes_buf(f->id, sizeof f->id);
     wv_hex_encode(f->id, sizeof f->id, f->id_text);
     rift_sign_key_format(copy.relay_key, f->relay_key);
@@ -93,6 +94,12 @@ static void on_offer(void *userdata, const struct wv_client_offer *offer)
     signal.offer = &m;
     (void)send_signal(f, &signal); /* unsent: the library offers again */
     sodium_memzero(&copy, sizeof copy);
+}
+
+static void on_changed(void *userdata, bool relayed)
+{
+    struct finder *f = userdata;
+    wv_timeline_note(f->a->timeline, relayed ? "relayed" : "direct");
 }
 
 static void say_once(struct finder *f, const char *error, const char *text)
@@ -127,6 +134,7 @@ static void on_answer(struct finder *f, const Wavry__Signal__Answer *answer)
     size_t n = 0;
     if (answer->id.len != ID_BYTES || memcmp(answer->id.data, f->id, ID_BYTES) != 0)
         return; /* of an earlier offer */
+    wv_timeline_note(f->a->timeline, "answer");
     if (answer->refused[0]) {
         say_refused(f, answer);
         return;
@@ -170,6 +178,7 @@ static void on_lease(struct finder *f, struct wv_gateway_event *e)
     uint64_t unix_s = (uint64_t)time(NULL);
     if (strcmp(e->id, f->id_text) != 0 || rift_lease_parse_text(e->lease, bytes) < 0)
         return;
+    wv_timeline_note(f->a->timeline, "lease");
     snprintf(f->lease, sizeof f->lease, "%s", e->lease);
     m.id = (ProtobufCBinaryData){.len = sizeof f->id, .data = f->id};
     m.lease = (ProtobufCBinaryData){.len = sizeof bytes, .data = bytes};
@@ -226,10 +235,12 @@ static void take_event(struct finder *f)
     uint8_t signature[64];
     switch (e->kind) {
     case WV_GATEWAY_CHALLENGE:
+        wv_timeline_note(f->a->timeline, "challenge");
         if (sign(f->a, f->account.url.name, e->challenge, signature) == 0)
             wv_gateway_live_sign(f->live, signature);
         break;
     case WV_GATEWAY_WELCOME:
+        wv_timeline_note(f->a->timeline, "welcome");
         f->last_error[0] = '\0';
         (void)wv_client_set_stun(f->client, e->stun, e->n_stun);
         break;
@@ -380,7 +391,7 @@ static int open_gateway(struct app *a)
     if (!f)
         return -ENOMEM;
     f->a = a;
-    f->ways = (struct wv_client_ways){.offer = on_offer, .userdata = f};
+    f->ways = (struct wv_client_ways){.offer = on_offer, .changed = on_changed, .userdata = f};
     rift_public_key_format(a->identity.public, f->own_key);
     int r = wv_trust_path("gateway.conf", path, sizeof path);
     if (r == 0)
@@ -422,6 +433,7 @@ int app_find(struct app *a)
         return 0;
     bool gateway = open_gateway(a) == 0;
     bool here = look_around(a, gateway ? LAN_BESIDE_MS : LAN_MS, &strange);
+    wv_timeline_note(a->timeline, "looked");
     if (here || !gateway) {
         a->finder = app_finder_free(a->finder);
         return here ? 0 : say_not_found(a, strange);

@@ -46,6 +46,7 @@ static void on_state(void *userdata, enum wv_client_state state, enum wv_client_
     app_say(line);
     if (reason == WV_CLIENT_REASON_HOST_KEY)
         app_shout_key(a);
+    wv_timeline_note(a->timeline, state == WV_CLIENT_CONNECTED ? "connected" : "unconnected");
     if (state == WV_CLIENT_CONNECTED && !a->connected_once)
         app_find_remember(a);
     if (state == WV_CLIENT_CONNECTED)
@@ -69,6 +70,7 @@ static void on_picture(void *userdata, const struct wv_client_picture *picture)
     struct app *a = userdata;
     if (!a->window || wv_window_show(a->window, picture))
         wv_client_presented(a->client, wv_now_ns());
+    wv_timeline_note(a->timeline, "picture");
     a->picture_copy = *picture;
     a->picture = &a->picture_copy;
 }
@@ -275,6 +277,18 @@ static int open_recorder(struct app *a)
     return r == -ENOSYS ? EX_UNAVAILABLE : EX_CANTCREAT;
 }
 
+static int open_timeline(struct app *a)
+{
+    const char *path = wv_config_string(a->options.config, "timeline");
+    int r = *path ? wv_timeline_new(&a->timeline, path) : 0;
+    if (r < 0) {
+        fprintf(stderr, "wavry-client: The timeline %s can't be written: %s\n", path, strerror(-r));
+        return EX_CANTCREAT;
+    }
+    wv_timeline_note(a->timeline, "started");
+    return 0;
+}
+
 static int open_client(struct app *a)
 {
     struct wv_client_options options = {
@@ -414,10 +428,13 @@ int main(int argc, char **argv)
         app_say("The cryptography library does not start.");
         return EX_OSERR;
     }
-    r = app_load_trust(&app);
+    r = open_timeline(&app);
+    if (r == 0)
+        r = app_load_trust(&app);
     if (r == 0)
         r = act(&app);
     wv_recorder_free(app.recorder);
+    wv_timeline_free(app.timeline);
     app_find_stop(&app);
     app.client = wv_client_free(app.client);
     app.finder = app_finder_free(app.finder);

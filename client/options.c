@@ -35,6 +35,8 @@ static const struct wv_config_entry table[] = {
     {"stats_json", WV_CONFIG_STRING, "", 0, 0, NULL, "Write the session's numbers to this file at the end."},
     {"snapshot", WV_CONFIG_STRING, "", 0, 0, NULL, "Write the last picture to this PNG file at the end."},
     {"record", WV_CONFIG_STRING, "", 0, 0, NULL, "Write the video as it comes to this Matroska file."},
+    {"timeline", WV_CONFIG_STRING, "", 0, 0, NULL,
+     "Write when each step of connecting and each picture came to this file."},
 };
 
 /* Options that only set a key: --NAME VALUE, or --NAME for a fixed value. */
@@ -49,6 +51,7 @@ static const struct {
     {"record", "record", NULL, "FILE.mkv"},     {"host-key", "host_key", NULL, "KEY"},
     {"identity", "identity", NULL, "FILE"},     {"renderer", "renderer", NULL, "auto|surface|gpu"},
     {"give-up", "give_up", NULL, "N"},          {"take-control", "take_control", "true", NULL},
+    {"timeline", "timeline", NULL, "FILE"},
 };
 
 enum {

@@ -94,6 +94,8 @@ struct wv_client_ways {
     /* An offer is to go to the host: once wv_client_set_stun() was called and servers answered or took too
      * long, and again when the host could not be reached by the one before. It replaces those before. */
     void (*offer)(void *userdata, const struct wv_client_offer *offer);
+    /* From now on datagrams go through a relay, or directly. NULL: not of interest. */
+    void (*changed)(void *userdata, bool relayed);
     void *userdata;
 };
 

@@ -328,14 +328,16 @@ static bool needs_offer(const struct wv_ways *w, uint64_t now)
 static void on_switch(struct wv_ways *w, bool had_path, uint64_t now)
 {
     struct wv_client *c = w->client;
+    struct rift_punch_status s;
+    rift_punch_get_status(w->punch, &s);
     w->offer_pause_ns = OFFER_NS;
+    if (w->setup.changed)
+        w->setup.changed(w->setup.userdata, s.relayed);
     if (!had_path)
         c->attempt_at = WV_MIN(c->attempt_at, now);
     if (!c->session || !had_path)
         return;
     rift_session_path_changed(c->session, now);
-    struct rift_punch_status s;
-    rift_punch_get_status(w->punch, &s);
     /* What was under way on a way that died is lost: nothing but a keyframe brings the picture back sooner.
      */
     if (s.why == RIFT_PUNCH_FELL_SILENT)

@@ -3,10 +3,12 @@
 import argparse
 import json
 import os
+import queue
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
@@ -15,17 +17,9 @@ from test_paths import BIN, Meeting  # noqa: E402
 
 NAMES = {"none": "public address", "full": "endpoint-independent", "port": "port-restricted", "sym": "symmetric",
          "double": "port-restricted twice", "v6": "IPv6, firewall", "blocked": "UDP blocked"}
+SIGNAL_S = 0.04
 PAIRS = [("none", "none"), ("none", "sym"), ("full", "port"), ("full", "sym"), ("port", "port"), ("port", "double"), ("double", "double"),
          ("sym", "full"), ("sym", "none"), ("port", "sym"), ("sym", "port"), ("sym", "sym"), ("blocked", "port"), ("v6", "v6")]
-
-
-def ice(host, client):
-    """What ICE (RFC 8445) with coturn for STUN and TURN reaches, by mapping and filtering (RFC 4787, RFC 5780): both ends must be
-    reachable at an address that they can tell beforehand, or see the other's new one."""
-    if "blocked" in (host, client):
-        return "relayed"
-    hard = ("sym", "port", "double")
-    return "relayed" if (host == "sym" and client in hard) or (client == "sym" and host in hard) else "direct"
 
 
 def quantile(values, q):
@@ -33,9 +27,58 @@ def quantile(values, q):
     return values[min(int(len(values) * q), len(values) - 1)]
 
 
+class IceEnd:
+    """A process of bench-ice, and what it said."""
+
+    def __init__(self, net, space, role, server):
+        self.said, self.changed = {}, threading.Condition()
+        self.process = net.start(space, f"{BIN}/bench-ice", role, server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self.process.stdout.readline() != "ready\n":
+            raise RuntimeError("bench-ice does not start")
+
+    def tell(self, line):
+        try:
+            self.process.stdin.write(line)
+            self.process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            pass  # at the end of a round
+
+    def pass_on(self, other):
+        """What is meant for OTHER comes there, in order, as late as a message by way of a gateway."""
+        under_way = queue.Queue()
+
+        def read():
+            for line in self.process.stdout:
+                words = line.split()
+                if words[0] in ("credentials", "candidate", "done"):
+                    under_way.put((time.monotonic() + SIGNAL_S, line))
+                with self.changed:
+                    self.said[words[0]] = words[1:]
+                    self.changed.notify()
+            under_way.put((0, None))
+
+        def write():
+            while True:
+                due, line = under_way.get()
+                if not line:
+                    return
+                time.sleep(max(due - time.monotonic(), 0))
+                other.tell(line)
+        for target in (read, write):
+            threading.Thread(target=target, daemon=True).start()
+
+    def wait(self, seconds):
+        with self.changed:
+            self.changed.wait_for(lambda: "chosen" in self.said or "failed" in self.said, seconds)
+        return self.said
+
+
 class Bench:
     def __init__(self, options):
         self.options, self.result = options, {"matrix": [], "switches": {}}
+        self.with_ice = os.path.exists(f"{BIN}/bench-ice") and shutil.which("turnserver")
+        if not self.with_ice:
+            print("coturn or libnice is missing: ICE is left out\n")
 
     def meeting(self, host, client, **more):
         self.folder = tempfile.mkdtemp(prefix="wavry-paths-")
@@ -60,13 +103,42 @@ class Bench:
                 paths.append(end.mark()["path"])
                 m.hang_up()
                 time.sleep(0.3)
+            m.net.stop(m.host.process)
+            m.net.stop(m.relay)  # coturn takes its port, too
+            ice = self.ice(m) if self.with_ice else {}
         finally:
             self.finish(m)
-        row = {"host": host, "client": client, "ice": ice(host, client), "paths": sorted(set(paths)), "rounds": len(times),
-               "p50_ms": quantile(times, 0.5), "p95_ms": quantile(times, 0.95), "most_ms": max(times)}
+        row = {"host": host, "client": client, "paths": sorted(set(paths)), "rounds": len(times), "p50_ms": quantile(times, 0.5),
+               "p95_ms": quantile(times, 0.95), "most_ms": max(times), "ice": ice}
         self.result["matrix"].append(row)
-        print(f"| {NAMES[host]} | {NAMES[client]} | {' and '.join(row['paths'])} | {row['ice']} | {row['p50_ms']} | {row['p95_ms']} | "
-              f"{row['most_ms']} |", flush=True)
+        print(f"| {NAMES[host]} | {NAMES[client]} | {' and '.join(row['paths'])} | {row['p50_ms']} | {row['p95_ms']} | {row['most_ms']} | "
+              f"{' and '.join(ice.get('paths', ['not run']))} | {ice.get('p50_ms', '')} | {ice.get('p95_ms', '')} |", flush=True)
+
+    def ice(self, m):
+        """ICE in the same networks, with coturn for STUN and TURN. Both ends begin at once; their words take as long as ours."""
+        m.net.stop(m.net.stuns)
+        server, *others = (nets.RELAY6, nets.STUN6) if m.v6 else (nets.RELAY, nets.STUN1, nets.STUN2)
+        self.start_coturn(m, "--lt-cred-mech", "-u", "wavry:wavry", "-r", "test", *[w for a in (server, *others) for w in ("-L", a)])
+        times, paths = [], []
+        for _ in range(self.options.rounds):
+            ends = [IceEnd(m.net, space, role, server) for space, role in (("client", "controlling"), ("host", "controlled"))]
+            for end, other in (ends, ends[::-1]):
+                end.pass_on(other)
+            for end in ends:
+                end.tell("go\n")
+            said = ends[0].wait(30)
+            time.sleep(0.5)  # a better pair may come still
+            for end in ends:
+                m.net.stop(end.process)
+            chosen = said.get("chosen")
+            paths.append("none" if not chosen else "relayed" if "relayed" in chosen else "direct")
+            times.append(int(said["connected"][0]) if chosen else 30000)
+        return {"paths": sorted(set(paths)), "p50_ms": quantile(times, 0.5), "p95_ms": quantile(times, 0.95), "times_ms": times}
+
+    def start_coturn(self, m, *options):
+        m.net.start("relay", "turnserver", "-n", "--no-tls", "--no-dtls", *options, "--no-stdout-log", "--log-file", "/dev/null", "--no-cli",
+                    "--pidfile", f"{self.folder}/pid", stderr=subprocess.DEVNULL)
+        time.sleep(1.5)
 
     def switches(self):
         away, back = [], []
@@ -112,9 +184,7 @@ class Bench:
             m = self.meeting("none", kind)
             try:
                 m.net.stop(m.net.stuns)
-                m.net.start("relay", "turnserver", "-n", "--no-tls", "--no-dtls", "--no-auth", "-L", nets.STUN1, "-L", nets.STUN2,
-                            "--no-stdout-log", "--log-file", "/dev/null", "--no-cli", "--pidfile", f"{self.folder}/pid", stderr=subprocess.DEVNULL)
-                time.sleep(1.5)
+                self.start_coturn(m, "--no-auth", "-L", nets.STUN1, "-L", nets.STUN2)
                 said = nets.run("timeout", "60", "turnutils_natdiscovery", "-m", "-f", nets.STUN1, namespace=m.net.space("client")).stdout
             finally:
                 self.finish(m)
@@ -129,6 +199,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--rounds", type=int, default=20)
     p.add_argument("--switches", type=int, default=5)
+    p.add_argument("--pair", action="append", help="HOST-CLIENT, of the kinds of tests/system/nets.py: only these pairs")
     p.add_argument("--json")
     options = p.parse_args()
     why_not = nets.missing()
@@ -138,9 +209,12 @@ def main():
         sys.exit(f"{BIN}/wavry-ways is missing: build the tests")
     bench = Bench(options)
     print("First picture after the client's start, ms; 200 ms of them for the sign-in to a gateway, 40 ms for each of its messages.\n")
-    print("| host | client | way | ICE with coturn | p50 | p95 | most |\n|---|---|---|---|---|---|---|", flush=True)
-    for host, client in PAIRS:
+    print("ICE: libnice with coturn, from the start of both to the first pair that works; its words take 40 ms, too.\n")
+    print("| host | client | way | p50 | p95 | most | ICE's way | p50 | p95 |\n|---|---|---|---|---|---|---|---|---|", flush=True)
+    for host, client in [p for p in PAIRS if not options.pair or "-".join(p) in options.pair]:
         bench.pair(host, client)
+    if options.pair:
+        return 0
     print("\n| change | times | p50 | p95 | most ms without a picture |\n|---|---|---|---|---|", flush=True)
     bench.switches()
     bench.coturn()

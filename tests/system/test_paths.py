@@ -97,9 +97,9 @@ class Meeting:
         with open(f"{self.folder}/issuers", "w") as f:
             f.write(issuer_text() + "\n")
         with open(self.log("relay"), "ab") as f:
-            self.net.start("relay", f"{BIN}/wavry-relay", "--set", "name=r", "--set", f"listen={nets.RELAY_PORT}", "--set",
-                           f"issuers={self.folder}/issuers", "--set", f"state_file={self.folder}/state", "--set",
-                           f"metrics_socket={self.folder}/metrics", "--set", "proofs_per_s=1000", stderr=f, stdout=f)
+            self.relay = self.net.start("relay", f"{BIN}/wavry-relay", "--set", "name=r", "--set", f"listen={nets.RELAY_PORT}", "--set",
+                                        f"issuers={self.folder}/issuers", "--set", f"state_file={self.folder}/state", "--set",
+                                        f"metrics_socket={self.folder}/metrics", "--set", "proofs_per_s=1000", stderr=f, stdout=f)
         wait_for(lambda: os.path.exists(f"{self.folder}/metrics"), WAIT, "the relay's socket")
 
     def start_host(self):
