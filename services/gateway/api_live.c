@@ -23,11 +23,11 @@ static void add_relay(void *userdata, const struct wv_relay *relay)
     char key[RIFT_SIGN_KEY_TEXT_BYTES];
     rift_sign_key_format(relay->record.key, key);
     json_array_append_new(
-        list->relays, json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:i, s:i, s:I}", "id", relay->record.id,
+        list->relays, json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:i, s:I, s:I}", "id", relay->record.id,
                                 "key", key, "address", relay->record.address, "region", relay->record.region,
                                 "usable", wv_relay_is_usable(relay, list->now), "drain", relay->record.drain,
                                 "draining", relay->draining, "load", (int)relay->load, "leases",
-                                (int)relay->leases, "heard", (json_int_t)relay->at));
+                                (json_int_t)relay->leases, "heard", (json_int_t)relay->at));
 }
 
 static void get_relays_then(struct wv_request *q)

@@ -1,7 +1,6 @@
 // One's own account: password, authenticator, recovery codes.
 import { call, get } from "./api.js";
-import { badge, el, field, form, moment, refill, say } from "./dom.js";
-import { qrSvg } from "./qr.js";
+import { badge, card, copyButton, el, facts, field, form, moment, refill, say } from "./dom.js";
 
 const code = (name, label, hint) => field({
   name, label, hint, required: true, inputmode: "numeric", pattern: "[0-9]{6}", maxlength: 6, autocomplete: "one-time-code",
@@ -14,10 +13,6 @@ export function second(text) {
   if (/^[0-9]+$/.test(typed) && typed.length !== 6)
     throw new Error("A code of an authenticator has six digits.");
   return /^[0-9]{6}$/.test(typed) ? { totp: typed } : { recovery: typed };
-}
-
-function card(id, title, ...children) {
-  return el("section.card", { "aria-labelledby": id }, el("h2", { id }, title), ...children);
 }
 
 function passwordCard() {
@@ -45,25 +40,18 @@ function showCodes(place, codes, done) {
     el("p", {}, "Each signs you in once when your authenticator is lost. They are shown only now: keep them where the authenticator is not."),
     el("ol.codes", {}, codes.map((c) => el("li", {}, el("code", {}, c)))),
     el("p.buttons", {},
-      el("button", { type: "button", onclick: async () => {
-        try {
-          await navigator.clipboard.writeText(codes.join("\n"));
-          say("The codes are copied.");
-        } catch {
-          say("The browser does not allow copying: select the codes instead.");
-        }
-      } }, "Copy"),
+      copyButton(codes.join("\n"), "the codes"),
       el("button.main", { type: "button", onclick: done }, "I have kept them")));
   title.focus();
 }
 
-function showSetup(place, setup, done) {
+async function showSetup(place, setup, done) {
+  const { qrSvg } = await import("./qr.js"); // few need it, and once
   const title = el("h3", { tabindex: -1 }, "Scan this with your authenticator");
   refill(place, title,
     qrSvg(setup.uri, "QR code for your authenticator"),
-    el("dl.facts", {},
-      el("dt", {}, "Or type this secret"), el("dd", {}, el("code", { id: "totp-secret" }, setup.secret)),
-      el("dt", {}, "Or open this address"), el("dd", {}, el("code", { id: "totp-uri" }, setup.uri))),
+    facts([["Or type this secret", el("code", { id: "totp-secret" }, setup.secret)],
+           ["Or open this address", el("code", { id: "totp-uri" }, setup.uri)]]),
     form({ id: "confirm-totp", label: "Confirm the authenticator", button: "Confirm" },
       [code("totp", "Code that it shows now")],
       async ({ totp }) => {
@@ -107,10 +95,7 @@ export const account = {
   title: "My account",
   load: () => get("/v1/account"),
   show: (data, user, refresh) => [
-    el("dl.facts", {},
-      el("dt", {}, "Name"), el("dd", {}, el("bdi", {}, data.name)),
-      el("dt", {}, "Role"), el("dd", {}, data.admin ? "administrator" : "member"),
-      el("dt", {}, "Created"), el("dd", {}, moment(data.created))),
+    facts([["Name", el("bdi", {}, data.name)], ["Role", data.admin ? "administrator" : "member"], ["Created", moment(data.created)]]),
     el("div.cards", {}, passwordCard(), data.totp ? authenticatorCards(() => refresh()) : setupCard(() => refresh())),
   ],
 };

@@ -6,7 +6,7 @@ const WAIT_MS = 20000;
 
 let csrf = "";
 let away = false;
-const listeners = { away: () => {}, back: () => {}, ended: () => {}, changed: () => {} };
+const listeners = { away: () => {}, back: () => {}, ended: () => {}, changed: () => {}, demoted: () => {} };
 
 /** What the API answered, in its own words. status 0: the gateway was not reached. */
 export class Refusal extends Error {
@@ -100,6 +100,8 @@ export async function call(method, path, body) {
     listeners.ended();
   if (refusal.code === "csrf") // the cookie is of a newer sign-in than this page
     listeners.changed();
+  if (refusal.code === "not_admin")
+    listeners.demoted();
   throw refusal;
 }
 

@@ -14,20 +14,28 @@ export function el(what, attributes = {}, ...children) {
     else
       node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((c) => c !== null && c !== undefined && c !== false));
+  node.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
   return node;
 }
 
 export const byId = (id) => document.getElementById(id);
 
-/** Says TEXT to who listens and to who looks. */
+/** A stranger's name within a sentence: in its own direction, whatever it is made of. */
+export const whose = (name) => el("bdi", {}, name);
+
+/** Says PARTS, text or nodes, to who listens and to who looks. Nothing: what was said goes away. */
 let fading = 0;
-export function say(text) {
+export function say(...parts) {
   const status = byId("status");
   clearTimeout(fading);
-  status.textContent = text;
-  if (text)
-    fading = setTimeout(() => { status.textContent = ""; }, 8000);
+  status.replaceChildren(...parts);
+  if (parts.length)
+    fading = setTimeout(() => status.replaceChildren(), 8000);
+}
+
+/** What changed by itself, for who listens; who looks sees it. */
+export function tell(text) {
+  byId("news").textContent = text;
 }
 
 // ---- times and names
@@ -72,9 +80,27 @@ export function badge(kind, text) {
   return el(`span.badge.${kind}`, {}, text);
 }
 
-/** A stranger's name stays in its own direction, and its key below it. */
-export function named(name, key) {
-  return el("span.named", {}, el("bdi", {}, name), key ? el("code", {}, key) : null);
+/** A stranger's name stays in its own direction, and its key below it. With HREF it leads there. */
+export function named(name, key, href) {
+  const shown = href ? el("a", { href, "data-focus": `to ${href}` }, whose(name)) : whose(name);
+  return el("span.named", {}, shown, key ? el("code", {}, key) : null);
+}
+
+/** Words of ours that belong on one line. */
+export const short = (text) => el("span.short", {}, text);
+
+/** [[name, text or node]...] */
+export function facts(list) {
+  return el("dl.facts", {}, list.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]).flat());
+}
+
+export function card(id, title, ...children) {
+  return el("section.card", { "aria-labelledby": id }, el("h2", { id }, title), ...children);
+}
+
+/** LABEL begins with TEXT, so that who speaks to the page is understood. */
+export function linkButton(href, text, label, kind = "quiet") {
+  return el(`a.button.${kind}`, { href, "aria-label": label, "data-focus": `button ${href}` }, text);
 }
 
 // ---- tables
@@ -88,7 +114,8 @@ export function table(caption, columns, rows, empty) {
     el("th", { role: "columnheader", scope: "col" }, title || el("span.hidden", {}, "Actions"))));
   const body = rows.map((row) => el("tr", { role: "row" }, columns.map(([title, cell], i) => {
     const attributes = { role: i ? "cell" : "rowheader", "data-label": title || null, scope: i ? null : "row" };
-    return el(i ? (title ? "td" : "td.actions") : "th", attributes, cell(row));
+    const what = cell(row);
+    return el(i ? (title ? "td" : "td.actions") : "th", attributes, title ? what : el("span.buttons", {}, what));
   })));
   return el("table", { role: "table" }, el("caption.hidden", {}, caption), el("thead", { role: "rowgroup" }, head),
             el("tbody", { role: "rowgroup" }, body));
@@ -106,6 +133,14 @@ export function refill(parent, ...children) {
 
 // ---- forms and questions
 
+/** What is wrong with one FIELD of a form, before or after the gateway was asked. */
+export class Mistake extends Error {
+  constructor(name, message) {
+    super(message);
+    this.field = name;
+  }
+}
+
 /** FIELD: {name, label, type, hint, ...attributes of the input}. */
 export function field({ name, label, hint, ...attributes }) {
   const id = `field-${name}`;
@@ -116,24 +151,42 @@ export function field({ name, label, hint, ...attributes }) {
             hint ? el("span.hint", { id: `${id}-hint` }, hint) : null);
 }
 
+function values(target) {
+  return Object.fromEntries([...target.elements].filter((e) => e.name)
+    .map((e) => [e.name, e.type === "checkbox" ? e.checked : e.value]));
+}
+
+function mark(target, problem, name) {
+  for (const input of target.querySelectorAll("[aria-invalid]")) {
+    input.removeAttribute("aria-invalid");
+    input.removeAttribute("aria-errormessage");
+  }
+  const wrong = name && target.elements[name];
+  if (!wrong)
+    return;
+  wrong.setAttribute("aria-invalid", "true");
+  wrong.setAttribute("aria-errormessage", problem.id);
+  wrong.focus();
+}
+
 /** A form whose button waits for ACT(values); what that throws is shown in it. */
 export function form({ id, label, button, danger }, fields, act) {
-  const problem = el("p.problem", { role: "alert" });
+  const problem = el("p.problem", { role: "alert", id: `${id}-problem` });
   const submit = el(danger ? "button.danger" : "button.main", { type: "submit", "data-focus": `submit ${id}` }, button);
   return el("form", {
-    id, "aria-label": label, novalidate: false,
+    id, "aria-label": label,
     onsubmit: async (event) => {
       event.preventDefault();
       if (submit.getAttribute("aria-disabled"))
         return;
-      const values = Object.fromEntries([...event.target.elements].filter((e) => e.name)
-        .map((e) => [e.name, e.type === "checkbox" ? e.checked : e.value]));
       problem.textContent = "";
+      mark(event.target, problem);
       submit.setAttribute("aria-disabled", "true");
       try {
-        await act(values, event.target);
+        await act(values(event.target), event.target);
       } catch (error) {
         problem.textContent = error.message;
+        mark(event.target, problem, error.field);
       } finally {
         submit.removeAttribute("aria-disabled");
       }
@@ -141,7 +194,15 @@ export function form({ id, label, button, danger }, fields, act) {
   }, ...fields, problem, el("p.buttons", {}, submit));
 }
 
-/** Asks in the page. ACT is done when the answer is yes; while it fails, the question stays and says why. */
+function focusAgain(before, beforeId) {
+  const again = beforeId && [...document.querySelectorAll("[data-focus]")].find((n) => n.dataset.focus === beforeId);
+  const next = again || (before && before.isConnected ? before : byId("title"));
+  if (next)
+    next.focus();
+}
+
+/** Asks in the page. TEXT: parts, text or nodes. ACT is done when the answer is yes; while it fails, the question
+ * stays and says why. */
 export function confirm({ title, text, button, danger = true }, act) {
   const before = document.activeElement, beforeId = before ? before.dataset.focus : null;
   const problem = el("p.problem", { role: "alert" });
@@ -164,13 +225,27 @@ export function confirm({ title, text, button, danger = true }, act) {
   });
   box.addEventListener("close", () => {
     box.remove();
-    const again = beforeId && [...document.querySelectorAll("[data-focus]")].find((n) => n.dataset.focus === beforeId);
-    const next = again || (before && before.isConnected ? before : byId("title"));
-    if (next)
-      next.focus();
+    focusAgain(before, beforeId);
   });
   document.body.append(box);
   box.showModal();
+}
+
+/** A button that asks first. LABEL begins with BUTTON; QUESTION is that of confirm(). */
+export function asking({ id, button, label, kind, question }, act) {
+  return el(`button.${kind}`, { type: "button", "data-focus": id, "aria-label": label,
+                                onclick: () => confirm({ button, ...question }, act) }, button);
+}
+
+export function copyButton(text, what) {
+  return el("button.quiet", { type: "button", "aria-label": `Copy ${what}`, onclick: async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      say("Copied.");
+    } catch {
+      say("The browser does not allow copying: select the text instead.");
+    }
+  } }, "Copy");
 }
 
 export const isAsking = () => document.querySelector("dialog[open]") !== null;

@@ -6,6 +6,10 @@ set(files
   "/page/api.js|api.js|text/javascript\; charset=utf-8"
   "/page/dom.js|dom.js|text/javascript\; charset=utf-8"
   "/page/views.js|views.js|text/javascript\; charset=utf-8"
+  "/page/machines.js|machines.js|text/javascript\; charset=utf-8"
+  "/page/relays.js|relays.js|text/javascript\; charset=utf-8"
+  "/page/audit.js|audit.js|text/javascript\; charset=utf-8"
+  "/page/accounts.js|accounts.js|text/javascript\; charset=utf-8"
   "/page/account.js|account.js|text/javascript\; charset=utf-8"
   "/page/qr.js|qr.js|text/javascript\; charset=utf-8"
   "/page/icon.svg|icon.svg|image/svg+xml")

@@ -2,12 +2,12 @@
 // does goes over the same API as everybody's (api.js); everything that it shows is text (dom.js).
 import { call, get, isAway, listen, setCsrf } from "./api.js";
 import { account, second } from "./account.js";
-import { byId, el, field, form, isAsking, refill, say } from "./dom.js";
+import { byId, el, field, form, isAsking, refill, say, tell, whose } from "./dom.js";
 import { views } from "./views.js";
 
 const all = { ...views, account };
 let user = null;    // GET /v1/account, null: not signed in
-let shown = null;   // {view, body, problem, text of its data}
+let shown = null;   // {view, which, body, lead, problem, data, text of it}
 let turn = 0;       // what was asked for before the newest view came is not shown
 let timer = 0;
 
@@ -17,6 +17,7 @@ function frame(title, ...children) {
   document.title = `${title} – Wavry gateway`;
   const heading = el("h1", { id: "title", tabindex: -1 }, title);
   byId("main").replaceChildren(heading, ...children);
+  tell("");
   return heading;
 }
 
@@ -80,7 +81,7 @@ function enter(who) {
   byId("nav").hidden = byId("who").hidden = false;
   for (const link of document.querySelectorAll("#nav a"))
     link.parentElement.hidden = Boolean(all[link.hash.slice(1)].admin) && !who.admin;
-  say("");
+  say();
   open();
 }
 
@@ -106,13 +107,24 @@ function fill(data, first) {
   const same = isSame(data);
   if (first || !same || shown.body.querySelector("time[title]"))
     refill(shown.body, ...shown.view.show(data, user, again).filter(Boolean));
+  if (shown.view.heading)
+    byId("title").replaceChildren(whose(shown.view.heading(data)));
+  const summary = shown.view.summary ? shown.view.summary(data) : "";
+  if (!first && summary !== shown.lead.textContent)
+    tell(summary);
+  shown.lead.textContent = summary;
+}
+
+/** Nothing is there yet to be shown: whoever does not want to wait, asks again. */
+function askAgain() {
+  refill(shown.body, el("p.buttons", {}, el("button.main", { type: "button", "data-focus": "again", onclick: () => look(true) }, "Try again")));
 }
 
 async function look(first) {
   const mine = turn;
   clearTimeout(timer);
   try {
-    const data = await shown.view.load(user);
+    const data = await shown.view.load(user, shown.which);
     if (mine !== turn)
       return;
     shown.data = data;
@@ -123,7 +135,7 @@ async function look(first) {
     if (mine === turn && error.code !== "away")
       shown.problem.textContent = error.message;
     if (mine === turn && !shown.text)
-      shown.body.replaceChildren();
+      askAgain();
   }
   if (mine === turn)
     plan();
@@ -145,19 +157,34 @@ async function again(change) {
   plan();
 }
 
+/** The view that the address names, of those that this account may see, and which entry of it. */
+function wanted() {
+  const [name, ...rest] = location.hash.slice(1).split("/");
+  let which = "";
+  try {
+    which = decodeURIComponent(rest.join("/"));
+  } catch {
+    // Somebody else's address: the list instead.
+  }
+  const view = Object.hasOwn(all, name) && (user.admin || !all[name].admin) ? all[name] : all.hosts;
+  return which && view.one ? { view: view.one, which } : { view, which: "" };
+}
+
 function open() {
-  const wanted = location.hash.slice(1);
-  const name = Object.hasOwn(all, wanted) && (user.admin || !all[wanted].admin) ? wanted : "hosts";
+  const { view, which } = wanted();
+  const section = view.back ? view.back[0] : `#${Object.keys(all).find((name) => all[name] === view)}`;
   for (const link of document.querySelectorAll("#nav a")) {
-    if (link.hash === `#${name}`)
-      link.setAttribute("aria-current", "page");
+    if (link.hash === section)
+      link.setAttribute("aria-current", view.back ? "true" : "page");
     else
       link.removeAttribute("aria-current");
   }
   turn++;
-  shown = { view: all[name], body: el("div", { id: "view" }, el("p.note", {}, "Loading …")),
+  shown = { view, which, body: el("div", { id: "view" }, el("p.note", {}, "Loading …")), lead: el("p.lead"),
             problem: el("p.problem", { role: "alert" }), text: "" };
-  frame(shown.view.title, shown.problem, shown.body).focus({ preventScroll: true });
+  frame(view.title, shown.lead, shown.problem, shown.body).focus({ preventScroll: true });
+  if (view.back)
+    byId("title").before(el("p.back", {}, el("a", { href: view.back[0] }, `← ${view.back[1]}`)));
   scrollTo(0, 0);
   look(true);
 }
@@ -197,6 +224,11 @@ listen({
     noQuestion();
     await begin();
     say("This browser has signed in anew in another tab, so nothing was done: try again.");
+  },
+  demoted: async () => {
+    noQuestion();
+    await begin();
+    say("This account is no administrator any more.");
   },
 });
 

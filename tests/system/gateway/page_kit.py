@@ -9,7 +9,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from browser import Browser  # noqa: E402
+from browser import TAB, Browser  # noqa: E402
 from gateway_kit import PASSWORD, GatewayTest, Machine, b64, totp  # noqa: E402
 from signal_kit import Socket  # noqa: E402
 
@@ -33,13 +33,33 @@ for (const h of document.querySelectorAll("h1, h2, h3")) {
   if (Number(h.tagName[1]) > level + 1) faults.push(`heading ${h.textContent} skips a level`);
   level = Number(h.tagName[1]);
 }
+const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((u, v) => v - u); return (x + 0.05) / (y + 0.05); };
 for (const e of document.querySelectorAll("input, button, a, meter")) {
-  if (!shown(e)) continue;
+  if (!shown(e) || e.closest(".skip")) continue;
   const name = e.getAttribute("aria-label") || (e.labels && [...e.labels].map((l) => l.textContent).join("")) || e.textContent;
   if (!name.trim()) faults.push(`no name: ${e.outerHTML}`);
+  if (e.tagName !== "INPUT" && !name.startsWith(e.textContent.trim())) faults.push(`${name} is spoken of as ${e.textContent}`);
   const box = e.getBoundingClientRect();
-  if (e.tagName === "BUTTON" && box.height < 32) faults.push(`a low button: ${name}`);
+  if (e.matches("button, .button") && box.height < 32) faults.push(`a low button: ${name}`);
+  if (e.matches("button, .button") && box.height > 3.5 * parseFloat(getComputedStyle(document.documentElement).fontSize)) faults.push(`a button of several lines: ${name}`);
+  if (e.matches("input, nav a") && box.height < 19) faults.push(`low: ${name}`);
   if (box.left < 0 || box.right > innerWidth + 0.5) faults.push(`beside the screen: ${name}`);
+  // What has the focus, and where a field or a button ends, is seen: 3 to 1 (WCAG 2.2, 1.4.11, 2.4.13).
+  const style = getComputedStyle(e), on = ground(e.parentElement);
+  if (e.matches("input:not([type=checkbox])") && ratio(parse(style.borderTopColor), on) < 3) faults.push(`no edge: ${name}`);
+  const ring = getComputedStyle(document.documentElement).getPropertyValue("--focus").trim();
+  const hex = [1, 3, 5].map((i) => parseInt(ring.slice(i, i + 2), 16));
+  if (ratio(hex, on) < 3) faults.push(`a focus that is not seen: ${name}`);
+}
+for (const e of document.querySelectorAll("[aria-labelledby], [aria-describedby], [aria-errormessage]"))
+  for (const what of ["aria-labelledby", "aria-describedby", "aria-errormessage"])
+    for (const id of (e.getAttribute(what) || "").split(" ").filter(Boolean))
+      if (!document.getElementById(id)) faults.push(`${what} of nothing: ${id}`);
+for (const t of document.querySelectorAll("table")) {
+  const n = t.querySelectorAll("thead th").length;
+  if (!t.caption || !t.caption.textContent) faults.push("a table without a caption");
+  for (const row of t.querySelectorAll("tbody tr"))
+    if (row.children.length !== n || row.firstElementChild.getAttribute("role") !== "rowheader") faults.push("a row unlike its head");
 }
 const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
 if (new Set(ids).size !== ids.length) faults.push("an id twice: " + ids);
@@ -49,6 +69,11 @@ if (document.documentElement.scrollWidth > innerWidth) faults.push(`${document.d
 if (document.body.scrollWidth > innerWidth) faults.push(`the body is ${document.body.scrollWidth} px wide`);
 return faults;
 """
+
+
+# What a reader of the screen is given by the browser itself, and must have a name.
+NAMED = {"button", "link", "textbox", "searchbox", "checkbox", "Date", "meter", "table", "dialog", "heading", "image", "navigation",
+         "form", "search", "columnheader", "rowheader"}
 
 
 class Relay:
@@ -160,6 +185,43 @@ class PageTest(GatewayTest):
                           self.request("POST", f"/v1/relays/{relay.name}/heartbeat",
                                        relay.heartbeat(load, leases)).status == 204, "a heartbeat that is taken")
 
+    def spoken(self):
+        """[(role, name)] of what the browser tells a reader of the screen."""
+        tree = self.browser.devtools("Accessibility.getFullAXTree")["nodes"]
+        return [(n["role"]["value"], n.get("name", {}).get("value", "").strip()) for n in tree
+                if not n.get("ignored") and "role" in n]
+
+    def poke(self):
+        """The page looks at once, as when somebody comes back to its tab, and not only after its few seconds."""
+        self.browser.js("document.dispatchEvent(new Event('visibilitychange'))")
+
+    def wait_fresh(self, condition, what):
+        last = [0.0]
+
+        def look():
+            if condition():
+                return True
+            if time.monotonic() - last[0] > 0.5:
+                self.poke()
+                last[0] = time.monotonic()
+            return False
+        self.browser.wait(look, what)
+
+    def ask(self, css, yes=True):
+        """Presses what asks, and answers."""
+        self.browser.click(css)
+        self.browser.click(f"dialog .buttons button:{'last' if yes else 'first'}-child")
+        self.browser.wait_js("!document.querySelector('dialog')")
+
+    def tab_to(self, focus, keys=TAB, most=60):
+        """By keyboard alone, to what is known by FOCUS."""
+        b = self.browser
+        for _ in range(most):
+            if b.focused() == focus:
+                return
+            b.keys(keys)
+        self.fail(f"{focus} is not reached; the focus is on {b.focused()}")
+
     def row(self, name):
         """The text of the row of NAME, as a list of its cells' words."""
         return self.browser.js("""
@@ -175,7 +237,7 @@ class PageTest(GatewayTest):
                 meanwhile()
                 last[0] = time.monotonic()
             return condition()
-        self.browser.wait(look, what)
+        self.wait_fresh(look, what)
 
     def wait_row(self, name, word, meanwhile=lambda: None):
         """Until a cell of that row is WORD, or begins with it."""
@@ -189,11 +251,11 @@ class PageTest(GatewayTest):
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=60, check=False)
         return read.stdout.strip()
 
-    def look_well(self):
+    def look_well(self, sizes=((360, 740), (1280, 900))):
         """Nothing is wrong on a desktop and on a phone, by light and by dark."""
         name = self.browser.js("return document.getElementById('title').textContent").lower().replace(" ", "-")
         folder = os.environ.get("WAVRY_SCREENSHOTS")
-        for width, height in ((360, 740), (1280, 900)):
+        for width, height in sizes:
             for dark in (True, False):
                 self.browser.screen(width, height, dark)
                 self.browser.wait(lambda: self.browser.js(
@@ -204,3 +266,4 @@ class PageTest(GatewayTest):
                     n = len([f for f in os.listdir(folder) if f.startswith(f"{name}-{width}-{'dark' if dark else 'light'}")])
                     with open(f"{folder}/{name}-{width}-{'dark' if dark else 'light'}-{n}.png", "wb") as f:
                         f.write(self.browser.screenshot())
+            self.assertEqual([role for role, spoken in self.spoken() if role in NAMED and not spoken], [], (name, width))

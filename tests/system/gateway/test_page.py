@@ -2,6 +2,7 @@
 """The operator's page in a real browser (Chromium without a screen), against a real gateway with TLS: by mouse and by
 keyboard, on a desktop and on a phone. With WAVRY_SCREENSHOTS=FOLDER pictures of every view are left there."""
 import json
+import sqlite3
 import time
 import unittest
 
@@ -77,7 +78,7 @@ class SignIn(PageTest):
         self.sign_in()
         b.wait_text("No host is registered.")
         self.ok("POST", "/v1/account/password", {"password": PASSWORD, "new": "another good one"}, self.token, 204)
-        b.wait_text("Your sign-in has ended. Sign in again.")  # by itself
+        self.wait_fresh(lambda: "Your sign-in has ended. Sign in again." in b.text(), "the end")
         b.wait_js("document.activeElement.id === 'field-account'")
         self.sign_in(password="another good one")
         b.wait_text("No host is registered.")
@@ -88,7 +89,7 @@ class SignIn(PageTest):
         self.sign_in()
         b.wait_text("No host is registered.")
         self.stop(self.gateway_process)
-        b.wait_text("The gateway is not reachable, trying again")
+        self.wait_fresh(lambda: "The gateway is not reachable, trying again" in b.text(), "its word")
         self.assertIn("No host is registered.", b.text())  # what was known stays
         self.view_while_away()
         self.serve(self.port, "second")
@@ -105,7 +106,7 @@ class SignIn(PageTest):
         host = self.machine("hosts", "tower")
         b.open(self.page())
         self.sign_in()
-        b.wait_text("tower")
+        b.find(f'[data-focus="revoke {host.key}"]')
         b.js("return fetch('/v1/login', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: arguments[0]})"
              ".then((r) => r.status)", json.dumps({"account": "admin", "password": PASSWORD, "cookie": True}))
         for again in (True, False):
@@ -145,7 +146,7 @@ class Views(PageTest):
         device = self.machine("devices", HOSTILE[1])
         s = self.online(hosts[3])
         for name in HOSTILE:
-            b.wait_text(name)
+            b.wait_text(name)  # by itself
         self.wait_row(HOSTILE[3], "Online")
         self.assertIn("Offline", self.row(HOSTILE[0]))
         b.wait_text("1 of 4 online.")
@@ -180,10 +181,13 @@ class Views(PageTest):
     def test_a_dialog_is_for_the_keyboard_too(self):
         b = self.browser
         host = self.machine("hosts", "tower")
-        b.wait_text("tower")
+        self.wait_row("tower", "Offline")
         b.js("document.getElementById('title').focus()")
-        b.keys(TAB)
-        self.assertEqual(b.focused(), f"revoke {host.key}")
+        order = []
+        for _ in range(3):
+            b.keys(TAB)
+            order.append(b.focused())
+        self.assertEqual(order, [f"to #hosts/{host.key}", f"button #hosts/{host.key}", f"revoke {host.key}"])
         b.keys(ENTER)
         b.wait_js("document.activeElement.textContent === 'Cancel'")
         b.keys(TAB)
@@ -193,7 +197,7 @@ class Views(PageTest):
         b.keys(ENTER)
         b.wait_text("There is nothing of that name.")
         b.keys(ESCAPE)
-        b.wait_text("No host is registered.")
+        self.wait_fresh(lambda: "No host is registered." in b.text(), "no host")
 
     def test_sessions(self):
         b = self.browser
@@ -208,6 +212,8 @@ class Views(PageTest):
         self.wait_row("laptop", "Direct", first)
         self.assertEqual(self.row("laptop")[3:], ["12 ms", "0.1 %"])
         self.assertEqual(self.row(other.key)[2:], ["Relayed", "4.3 ms", "5.0 %"])
+        b.wait_text("2 running, 1 of them relayed.")
+        self.assertEqual(b.js("return document.getElementById('news').textContent"), "2 running, 1 of them relayed.")
         self.assertIn("another account's device", self.row(other.key)[1])
         self.wait_row("laptop", "99 ms", report((device, "relayed", 99, 0)))
         self.assertEqual(self.row("laptop")[2], "Relayed")
@@ -228,6 +234,8 @@ class Views(PageTest):
         b.keys(ESCAPE)
         b.wait_js("!document.querySelector('dialog')")
         self.assertEqual(b.focused(), "drain a.test")
+        b.js("document.getElementById('title').focus()")
+        self.tab_to("drain a.test")
         b.keys(ENTER)
         b.wait_js("document.activeElement.textContent === 'Cancel'")
         b.keys(TAB, ENTER)
@@ -267,6 +275,23 @@ class Views(PageTest):
             self.assertEqual([row[0] for row in rows], sorted((row[0] for row in rows), reverse=True))
             b.wait_text("This is where the log begins.")
         self.assertIn("<i>bob</i>", [row[1] for row in rows])
+        # Only some: of the whole log, not of what was shown.
+        b.click("#field-all")
+        b.wait(lambda: len(b.js(read)) == 50, "the newest 50 lines")
+        for words, want in (("account ADDED", [["admin", "account added", "<i>bob</i>", "127.0.0.1"]]), ("no such", [])):
+            b.fill("#field-words", words)
+            b.keys(ENTER)
+            b.wait(lambda w=want: [row[1:] for row in b.js(read)] == w, words)
+        b.wait_text("No line is of that kind.", "This is where the log begins.")
+        b.fill("#field-words", "relay undrained")
+        b.keys(ENTER)
+        b.wait(lambda: {row[2] for row in b.js(read)} == {"relay undrained"} and len(b.js(read)) == 35, "every undrained")
+        b.js("const day = document.getElementById('field-day'); day.value = arguments[0]; day.dispatchEvent(new Event('change'))",
+             "2020-01-31")
+        b.wait_text("No line is of that kind.")
+        b.js("const day = document.getElementById('field-day'); day.value = arguments[0]; day.dispatchEvent(new Event('change'))",
+             "2199-01-31")
+        b.wait(lambda: len(b.js(read)) == 35, "up to a day to come")
 
     def test_password_authenticator_and_recovery_codes(self):
         b = self.browser
@@ -338,17 +363,226 @@ class Views(PageTest):
         b.keys(ENTER)
         b.click("dialog button.main")
         self.wait_row("bob", "Enabled")
+        self.one_account(identity)
         # Who is no administrator is not shown what he may not do.
         b.click("#sign-out")
-        self.sign_in("bob")
+        self.sign_in("bob", "the third of them")
         self.assertEqual(b.js("return [...document.querySelectorAll('#nav a')].filter((a) => a.checkVisibility())"
                               ".map((a) => a.hash)"), ["#hosts", "#sessions", "#devices", "#audit", "#account"])
         b.open(self.page("accounts"))
         b.wait_js("document.getElementById('title').textContent === 'Hosts'")
 
+    def one_account(self, identity):
+        """What an administrator does for somebody who lost things."""
+        b = self.browser
+        bob = self.login("bob")
+        secret = self.ok("POST", "/v1/account/totp", token=bob)["secret"]
+        self.ok("POST", "/v1/account/totp/confirm", {"totp": totp(secret)}, bob)
+        b.click(f'[data-focus="to #accounts/{identity}"]')
+        b.wait_js("document.getElementById('title').textContent === 'bob'")
+        self.assertEqual(b.js("return document.querySelector('#nav [aria-current]').hash"), "#accounts")
+        self.look_well()
+        self.ask(f'[data-focus="totp {identity}"]', yes=False)
+        self.refused("code_needed", "POST", "/v1/login", {"account": "bob", "password": PASSWORD})
+        self.ask(f'[data-focus="totp {identity}"]')
+        b.wait_text("has no authenticator any more.")
+        self.login("bob")
+        b.fill("#field-password", "short")
+        b.click("#set-password button")
+        self.assertFalse(b.js("return document.getElementById('field-password').validity.valid"))
+        b.fill("#field-password", "the third of them")
+        b.click("#set-password button")
+        b.wait_text("has a new password.")
+        self.refused("bad_token", "GET", "/v1/account", token=bob)
+        bob = self.login("bob", "the third of them")
+        self.ask(f'[data-focus="role {identity}"]')
+        b.wait_text("is an administrator.")
+        self.ok("GET", "/v1/accounts", token=bob)
+        b.wait_js("document.activeElement.dataset.focus === arguments[0]", f"role {identity}")
+        self.ask(f'[data-focus="role {identity}"]')
+        b.wait_text("is a member.")
+        self.refused("not_admin", "GET", "/v1/accounts", token=bob)
+        self.ask(f'[data-focus="account {identity}"]')
+        b.wait_text("is disabled.")
+        self.ask(f'[data-focus="account {identity}"]')
+        b.wait_text("is enabled.")
+        b.click(".back a")
+        self.wait_row("bob", "Enabled")
+        b.click('tbody tr:first-child th a')  # admin: oneself
+        b.wait_text("This is your own account")
+
+    def test_shares_by_keyboard_alone(self):
+        b = self.browser
+        evil = HOSTILE[0]
+        bob = self.add_account(self.token, "bob")
+        self.add_account(self.token, evil)
+        host = self.machine("hosts", "tower")
+        self.wait_row("tower", "Offline")
+        b.js("document.getElementById('title').focus()")
+        self.tab_to(f"button #hosts/{host.key}")
+        b.keys(ENTER)
+        b.wait_text("Nobody: only your own devices reach this host through the gateway.")
+        self.assertEqual(b.focused(), "title")
+        self.look_well()
+
+        def share(name, *choices):
+            """CHOICES are toggled: the first three are on."""
+            self.tab_to("field-account")
+            b.js("document.activeElement.select()")
+            b.keys(name)
+            for box in choices:
+                self.tab_to(f"field-{box}")
+                b.keys(SPACE)
+            self.tab_to("submit share")
+            b.keys(ENTER)
+
+        def shares():
+            return {s["name"]: s["grants"] for s in self.ok("GET", f"/v1/hosts/{host.key}/shares", token=self.token)["shares"]}
+        for name, why in (("nobody of that name", "This gateway has no account “nobody of that name”."),
+                          ("ADMIN", "This is your own account: the host is yours already.")):
+            share(name)
+            b.wait_text(why)
+            b.wait_js("document.activeElement.id === 'field-account' && document.activeElement.getAttribute('aria-invalid')")
+        self.look_well()
+        b.keys(("shift", TAB))
+        share("Bob", "view", "input", "audio")
+        b.wait_text("Choose something that it may do.")
+        self.assertEqual((b.focused(), shares()), ("field-view", {}))
+        b.keys(SPACE)
+        self.tab_to("submit share")
+        b.keys(ENTER)
+        self.wait_row("bob", "see the screen")
+        self.assertEqual(shares(), {"bob": "view"})
+        share(evil, "files")
+        b.wait(lambda: self.row(evil), "a second share")
+        self.assertEqual(shares(), {"bob": "view", evil: "view,input,audio,files"})
+        self.look_well()
+        # Changed: the form has what it was.
+        b.js("document.getElementById('title').focus()")
+        self.tab_to(f"change {bob}")
+        b.keys(ENTER)
+        self.assertEqual(b.focused(), "field-view")
+        self.assertEqual(b.js("return [...document.querySelectorAll('#share input:checked')].map((c) => c.name)"), ["view"])
+        self.tab_to("field-clipboard")
+        b.keys(SPACE)
+        self.tab_to("submit share")
+        b.keys(ENTER)
+        self.wait_row("bob", "see the screen, use the clipboard")
+        self.assertEqual(shares()["bob"], "view,clipboard")
+        token = self.login("bob")
+        self.assertEqual([h["grants"] for h in self.ok("GET", "/v1/hosts", token=token)["hosts"]], ["view,clipboard"])
+        # Ended: asked first.
+        for yes in (False, True):
+            b.js("document.getElementById('title').focus()")
+            self.tab_to(f"end {bob}")
+            b.keys(ENTER)
+            b.wait_js("document.activeElement.textContent === 'Cancel'")
+            b.keys(*([TAB, ENTER] if yes else [ESCAPE]))
+            b.wait_js("!document.querySelector('dialog')")
+            if not yes:
+                self.assertEqual((b.focused(), len(shares())), (f"end {bob}", 2))
+        b.wait(lambda: not self.row("bob"), "the share is ended")
+        self.assertEqual(list(shares()), [evil])
+        self.assertEqual(self.ok("GET", "/v1/hosts", token=token)["hosts"], [])
+        # The host goes, from here too.
+        self.tab_to(f"revoke {host.key}")
+        b.keys(ENTER)
+        b.wait_js("document.activeElement.textContent === 'Cancel'")
+        b.keys(TAB, ENTER)
+        b.wait_text("No host is registered.")
+        b.wait_js("document.activeElement.id === 'title' && document.activeElement.textContent === 'Hosts'")
+        b.js("history.back()")
+        b.wait_text("No such host is registered with your account.", "Try again")
+        self.look_well()
+
+    def test_relays_come_change_and_go(self):
+        b = self.browser
+        relay, other = Machine(), self.add_relay("b.test")
+        self.view("relays")
+        b.click('[data-focus="button #add-relay"]')
+        issuer = self.ok("GET", "/v1/relays", token=self.token)["issuer"]
+        b.wait_js("document.getElementById('issuer')?.textContent === arguments[0]", issuer)
+        self.look_well()
+        good = {"name": "a relay? #1 é%2f.test", "key": relay.sign_key, "address": "[2001:db8::7]:4821", "region": "eu"}
+        wrong_bits = relay.sign_key[:-1] + ("B" if relay.sign_key[-1] == "A" else chr(ord(relay.sign_key[-1]) + 1))
+        for name, value in good.items():
+            b.fill(f"#field-{name}", value)
+        for name, value, why in (("name", "a/b", "without a slash"), ("name", "é" * 33, "at most 64 bytes"),
+                                 ("name", "b.test", "There is a relay of that name"),
+                                 ("key", relay.key, "This is the key of a host or a device."),
+                                 ("key", "ssh-ed25519 AAAA", "A relay's key is “ed25519.” and 43"),
+                                 ("key", relay.sign_key[:-3], "this has 40: copy all of it"),
+                                 ("key", wrong_bits, "A character of this key is wrong"),
+                                 ("key", issuer, "This is the gateway's own key"),
+                                 ("key", other.machine.sign_key, "This is the key of b.test."),
+                                 ("address", "relay.test", "An address is HOST:PORT"),
+                                 ("address", "relay.test:70000", "An address is HOST:PORT"),
+                                 ("address", "2001:db8::7:4821", "An address is HOST:PORT"),
+                                 ("region", "\u202f", "Name a region.")):
+            b.fill(f"#field-{name}", value)
+            b.keys(ENTER)
+            b.wait_js("document.getElementById('add-relay-problem').textContent.includes(arguments[0])", why)
+            b.wait_js("document.activeElement.name === arguments[0]", name)
+            if name != "region":
+                b.fill(f"#field-{name}", good[name])
+        self.look_well()
+        self.assertEqual(len(self.ok("GET", "/v1/relays", token=self.token)["relays"]), 1)
+        b.fill("#field-region", "eu")
+        b.keys(ENTER)
+        b.wait_js("document.getElementById('title').textContent === arguments[0]", good["name"])
+
+        def known():
+            return {r["id"]: (r["key"], r["address"], r["region"]) for r in
+                    self.ok("GET", "/v1/relays", token=self.token)["relays"]}
+        self.assertEqual(known()[good["name"]], (relay.sign_key, good["address"], "eu"))
+        b.wait_text("Never heard", "[2001:db8::7]:4821")
+        b.fill("#field-address", "relay.test:4822")
+        for yes in (False, True):
+            b.click("#change-relay button")
+            b.find("dialog")
+            b.keys(*([TAB, ENTER] if yes else [ESCAPE]))
+            b.wait_js("!document.querySelector('dialog')")
+            b.wait_js("document.activeElement.dataset.focus === 'submit change-relay'")
+            self.assertEqual(known()[good["name"]][1], "relay.test:4822" if yes else good["address"])
+        b.wait_js("document.querySelector('.facts').textContent.includes('relay.test:4822')")
+        self.ask(f'[data-focus="drain {good["name"]}"]')
+        b.wait_text("Drained")
+        self.ask(f'[data-focus="remove {good["name"]}"]', yes=False)
+        self.ask(f'[data-focus="remove {good["name"]}"]')
+        b.wait_js("document.getElementById('title').textContent === 'Relays'")
+        b.wait(lambda: self.row("b.test") and not self.row(good["name"]), "one relay")
+        self.assertEqual(list(known()), ["b.test"])
+        said = [line["action"] for line in self.ok("GET", "/v1/audit", token=self.token)["audit"] if line["subject"] == good["name"]]
+        self.assertEqual(sorted(said), ["relay drained", "relay registered", "relay registered", "relay removed"])
+
+    def test_what_fails_is_said_and_can_be_done_again(self):
+        b = self.browser
+        self.add_relay("a.test")
+        ada = self.add_account(self.token, "ada")
+        self.ok("PATCH", f"/v1/accounts/{ada}", {"admin": True}, self.token)
+        self.view("relays")
+        # Nobody can write to the database for a while.
+        writer = sqlite3.connect(self.path("gateway.db"), isolation_level=None)
+        self.addCleanup(writer.close)
+        writer.execute("BEGIN IMMEDIATE")
+        b.click('[data-focus="drain a.test"]')
+        b.click("dialog button.main")
+        b.wait_text("The gateway's database can't be reached now.")
+        self.assertTrue(b.js("return document.querySelector('dialog').open"))
+        self.look_well()
+        writer.execute("ROLLBACK")
+        b.click("dialog button.main")
+        self.wait_row("a.test", "Drained")
+        # And nobody is an administrator for ever.
+        me = self.ok("GET", "/v1/account", token=self.token)["id"]
+        self.ok("PATCH", f"/v1/accounts/{me}", {"admin": False}, self.login("ada"))
+        self.wait_fresh(lambda: "This account is no administrator any more." in b.text(), "its word")
+        self.assertEqual(b.js("return [document.getElementById('title').textContent, document.getElementById('nav-admin').hidden]"),
+                         ["Hosts", True])
+
     def test_looks(self):
         b = self.browser
-        names = ["workstation", "render-01", HOSTILE[3]]
+        names = ["workstation", "מחשב العمل", HOSTILE[3], "🦊🚀 " + "👩‍👩‍👧‍👦" * 2, "abc\u202egpj.exe"]
         hosts = [self.machine("hosts", name) for name in names]
         laptop = self.machine("devices", "Ada's laptop")
         self.machine("devices", "phone")
@@ -356,12 +590,13 @@ class Views(PageTest):
         self.online(laptop)
         relays = [self.add_relay("fra-1.relay.example", "eu-central"), self.add_relay("sfo-1.relay.example", "us-west")]
         self.ok("POST", "/v1/relays/sfo-1.relay.example/drain", {"drain": True}, self.token, 204)
-        self.ok("POST", "/v1/accounts", {"name": "ada", "password": PASSWORD}, self.token, 201)
+        for name in ("ada", "W" * 64):
+            self.ok("POST", "/v1/accounts", {"name": name, "password": PASSWORD}, self.token, 201)
 
         def alive():
             self.report(s, [(laptop, "direct", 8.4, 0), (Machine(), "relayed", 41.7, 0.031)])
             self.beat(relays[0], 420, 17)
-            self.beat(relays[1], 960, 240)
+            self.beat(relays[1], 960, 2**32 - 1)
         for view in VIEWS:
             self.view(view)
             if view == "sessions":
@@ -370,10 +605,23 @@ class Views(PageTest):
                 self.wait_row("fra-1", "Healthy", alive)
             self.look_well()
         self.view("relays")
+        b.wait_text(str(2**32 - 1))
+        # 1280 px at a zoom of 400 %, and letters of twice the size (WCAG 2.2, 1.4.10 and 1.4.4).
+        self.look_well(((320, 256),))
+        b.devtools("Page.setFontSizes", fontSizes={"standard": 32, "fixed": 26})
+        b.wait_js("getComputedStyle(document.documentElement).fontSize === '32px'")
+        self.look_well(((640, 400), (1280, 800)))
+        b.devtools("Page.setFontSizes", fontSizes={"standard": 16, "fixed": 13})
+        b.wait_js("getComputedStyle(document.documentElement).fontSize === '16px'")
+        self.look_well(((1000, 600),))  # the narrowest table
         b.click('[data-focus="drain fra-1.relay.example"]')
         b.find("dialog")
         self.look_well()
         b.keys(ESCAPE)
+        # Nothing moves for who asked for that.
+        b.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+        self.assertEqual(b.js("return [...document.querySelectorAll('*')].filter((e) => parseFloat(getComputedStyle(e)"
+                              ".transitionDuration) || getComputedStyle(e).animationName !== 'none').length"), 0)
         b.click("#sign-out")
         b.find("#sign-in")
         self.look_well()
