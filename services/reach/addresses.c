@@ -12,6 +12,32 @@
 #include <string.h>
 #include <sys/socket.h>
 
+bool wv_reach_is_v4(const uint8_t address[16])
+{
+    static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
+    return !memcmp(address, prefix, sizeof prefix);
+}
+
+static enum wv_reach_scope scope_v4(const uint8_t a[4])
+{
+    if (a[0] == 0 || a[0] == 127 || a[0] >= 224 || (a[0] == 169 && a[1] == 254))
+        return WV_REACH_SCOPE_NONE;
+    bool private = a[0] == 10 || (a[0] == 172 && (a[1] & 0xf0) == 16) || (a[0] == 192 && a[1] == 168) ||
+                   (a[0] == 100 && (a[1] & 0xc0) == 64) || (a[0] == 192 && a[1] == 0 && a[2] == 0);
+    return private ? WV_REACH_SCOPE_PRIVATE : WV_REACH_SCOPE_GLOBAL;
+}
+
+enum wv_reach_scope wv_reach_scope(const uint8_t address[16])
+{
+    static const uint8_t nothing[15];
+    if (wv_reach_is_v4(address))
+        return scope_v4(address + 12);
+    if ((!memcmp(address, nothing, sizeof nothing) && address[15] <= 1) || address[0] == 0xff ||
+        (address[0] == 0xfe && (address[1] & 0xc0) == 0x80))
+        return WV_REACH_SCOPE_NONE;
+    return (address[0] & 0xfe) == 0xfc ? WV_REACH_SCOPE_PRIVATE : WV_REACH_SCOPE_GLOBAL;
+}
+
 /* IPv6 that the whole world reaches, then IPv4, then IPv6 of this place only. 0: of no use. */
 static uint32_t fill(const struct sockaddr *name, uint8_t ret[WV_REACH_ADDRESS_BYTES])
 {

@@ -1,6 +1,6 @@
 /* wavry-reach: talks to the gateway, the router and the local network so that clients find this host. The
  * only stage that makes connections of its own; it must never have a key, media, input, or a port that others
- * connect to. */
+ * connect to (to the router's announcements, which are multicast, it listens). */
 #include "lib/base/log.h"
 #include "lib/base/util.h"
 #include "lib/stage/stage.h"
@@ -16,8 +16,8 @@ static const struct wv_config_entry config[] = {
     {"mdns", WV_CONFIG_BOOL, "false", 0, 0, NULL,
      "Announce this host and its key on the local network; needs avahi-daemon."},
     {"mdns_name", WV_CONFIG_STRING, "", 0, 0, NULL, "Name that is announced; empty: the machine's."},
-    {"port_mapping", WV_CONFIG_BOOL, "false", 0, 0, NULL,
-     "Ask the router for a port (NAT-PMP, UPnP) while this host is registered with a gateway."},
+    {"port_mapping", WV_CONFIG_BOOL, "true", 0, 0, NULL,
+     "Ask the router for a port (PCP, NAT-PMP, UPnP) while this host is registered with a gateway."},
     {"ca_file", WV_CONFIG_STRING, "", 0, 0, NULL,
      "Certificates (PEM) that may vouch for the gateway; empty: the system's."},
 };

@@ -20,6 +20,7 @@
 #define KIND_MAPPED     3
 #define PRIORITY_MAPPED 180
 #define SESSIONS_MAX    64
+#define SEEN_MAX        4
 
 const struct wv_metric wv_reach_metrics[WV_REACH_METRICS] = {
     [WV_REACH_CONNECTED] = {"gateway_connected", "connections", WV_METRIC_GAUGE,
@@ -38,6 +39,13 @@ const struct wv_metric wv_reach_metrics[WV_REACH_METRICS] = {
                              "Addresses of this machine that clients are told of."},
     [WV_REACH_MAPPED] = {"port_mapped", "ports", WV_METRIC_GAUGE,
                          "1 while a router forwards a port to this host."},
+    [WV_REACH_MAPPED_BY] = {"port_mapped_by", "protocol", WV_METRIC_GAUGE,
+                            "What the router was asked by: 1 PCP, 2 NAT-PMP, 3 UPnP; 0: no port is mapped."},
+    [WV_REACH_PINHOLE] = {"ipv6_pinhole", "ports", WV_METRIC_GAUGE,
+                          "1 while a router's firewall lets IPv6 in to this host's port (PCP)."},
+    [WV_REACH_ROUTER_RESTARTS] =
+        {"router_restarts_total", "routers", WV_METRIC_COUNTER,
+         "Times that a router had forgotten this host's mapping and was asked again (PCP)."},
     [WV_REACH_ANNOUNCED] = {"mdns_announced", "names", WV_METRIC_GAUGE,
                             "1 while this host is announced on the local network."},
 };
@@ -53,18 +61,88 @@ struct wv_reach {
     uint16_t port;             /* of transport's socket; 0: not known yet */
     uint8_t stun[WV_LIVE_STUN_MAX][WV_LIVE_ADDRESS_BYTES];
     size_t n_stun;
+    uint8_t seen[SEEN_MAX][18]; /* how STUN servers see transport's socket */
+    size_t n_seen;
+    struct wv_mapping_state mapped;
+    bool mapping_failed; /* was said */
     struct wv_reach_address local[WV_REACH_ADDRESSES_MAX];
     size_t n_local;
     char announced_key[RIFT_PUBLIC_KEY_TEXT_BYTES];
     uint16_t announced_port;
     char gateway_text[WV_LIVE_TEXT_BYTES + WV_GATEWAY_NAME_BYTES + 8];
-    char status[WV_LIVE_TEXT_BYTES + WV_GATEWAY_NAME_BYTES + 208];
+    char status[WV_LIVE_TEXT_BYTES + WV_GATEWAY_NAME_BYTES + 264];
     struct wv_gateway_event event; /* large */
 };
 
 static bool tell(struct wv_reach *r, enum wv_reach_to to, const ProtobufCMessage *m)
 {
     return r->s.send(r->s.userdata, to, m) != WV_BUS_UNSENT;
+}
+
+/* ---- the router ---- */
+
+/* A port of a router that stands behind another one is of use only to those who see this host there. */
+static bool is_offered(const struct wv_reach *r, const uint8_t address[18])
+{
+    for (size_t i = 0; i < r->n_seen; i++)
+        if (!memcmp(r->seen[i], address, 16))
+            return true;
+    return wv_reach_scope(address) == WV_REACH_SCOPE_GLOBAL;
+}
+
+static bool is_local(const struct wv_reach *r, const uint8_t address[18])
+{
+    for (size_t i = 0; i < r->n_local; i++)
+        if (!memcmp(r->local[i].address, address, 18))
+            return true;
+    return false;
+}
+
+static void describe_mapping(const struct wv_reach *r, char *text, size_t size)
+{
+    const struct wv_mapping_state *m = &r->mapped;
+    unsigned port = (unsigned)m->address[16] << 8 | m->address[17];
+    const char *method = wv_mapping_method_name(m->method);
+    int n = 0;
+    text[0] = '\0';
+    if (method && is_offered(r, m->address))
+        n = snprintf(text, size, "; the router forwards port %u (%s)", port, method);
+    else if (method)
+        n = snprintf(text, size, "; the router forwards port %u (%s), but another router stands before it",
+                     port, method);
+    if (m->pinhole && n >= 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, "; the router lets IPv6 in (PCP)");
+}
+
+/* Once for each change. */
+static void log_mapping(struct wv_reach *r, const struct wv_mapping_state *before)
+{
+    const struct wv_mapping_state *m = &r->mapped;
+    const char *method = wv_mapping_method_name(m->method);
+    if (method && (m->method != before->method || memcmp(m->address, before->address, 18) != 0))
+        wv_notice("the router forwards a port to this host", "by=%s port=%u private=%s", method,
+                  (unsigned)m->address[16] << 8 | m->address[17],
+                  wv_reach_scope(m->address) == WV_REACH_SCOPE_GLOBAL ? "no" : "yes");
+    if (m->pinhole && !before->pinhole)
+        wv_notice("the router's firewall lets IPv6 in to this host", "by=PCP");
+    if (m->restarts != before->restarts)
+        wv_notice("the router had forgotten what it was asked, and is asked again", "times=%u", m->restarts);
+    if (method || m->pinhole) {
+        r->mapping_failed = false;
+    } else if (m->tried && !r->mapping_failed) {
+        r->mapping_failed = true;
+        wv_notice("no router here forwards a port; clients find other ways", "tried=\"PCP NAT-PMP UPnP\"");
+    }
+}
+
+static void read_mapping(struct wv_reach *r)
+{
+    struct wv_mapping_state before = r->mapped;
+    if (!r->s.mapping)
+        return;
+    wv_mapping_get(r->s.mapping, &r->mapped);
+    log_mapping(r, &before);
+    wv_metric_add(r->s.metrics, WV_REACH_ROUTER_RESTARTS, r->mapped.restarts - before.restarts);
 }
 
 /* ---- what a person sees ---- */
@@ -75,18 +153,15 @@ static void show(struct wv_reach *r)
                                         [WV_ANNOUNCE_WAITING] = "being announced on the local network",
                                         [WV_ANNOUNCE_OK] = "announced on the local network",
                                         [WV_ANNOUNCE_FAILED] = "not announced: avahi-daemon refuses"};
-    char text[sizeof r->status], mapped[96] = "";
-    uint8_t address[18];
-    const char *method = NULL;
+    char text[sizeof r->status], mapped[sizeof r->status - sizeof r->gateway_text - 64];
     enum wv_announce_state state = r->s.announce ? wv_announce_state(r->s.announce) : WV_ANNOUNCE_WAITING;
-    bool has_port = r->s.mapping && wv_mapping_get(r->s.mapping, address, &method);
-    if (has_port)
-        snprintf(mapped, sizeof mapped, "; the router forwards port %u (%s)",
-                 (unsigned)address[16] << 8 | address[17], method);
+    describe_mapping(r, mapped, sizeof mapped);
     snprintf(text, sizeof text, "%s%s%s%s", r->gateway_text, r->s.announce ? "; " : "",
              r->s.announce ? words[state] : "", mapped);
     wv_metric_set(r->s.metrics, WV_REACH_ANNOUNCED, r->s.announce && state == WV_ANNOUNCE_OK);
-    wv_metric_set(r->s.metrics, WV_REACH_MAPPED, has_port);
+    wv_metric_set(r->s.metrics, WV_REACH_MAPPED, r->mapped.method != WV_MAPPING_NONE);
+    wv_metric_set(r->s.metrics, WV_REACH_MAPPED_BY, r->mapped.method);
+    wv_metric_set(r->s.metrics, WV_REACH_PINHOLE, r->mapped.pinhole);
     wv_metric_set(r->s.metrics, WV_REACH_CONNECTED, r->online);
     if (!strcmp(text, r->status))
         return;
@@ -111,13 +186,14 @@ static void tell_candidates(struct wv_reach *r)
 {
     Wavry__Bus__LocalCandidates m = WAVRY__BUS__LOCAL_CANDIDATES__INIT;
     Wavry__Bus__PathCandidate room[CANDIDATES], *list[CANDIDATES];
-    uint8_t mapped[18];
-    const char *method;
+    struct wv_mapping_state *p = &r->mapped;
     m.candidates = list;
     for (size_t i = 0; i < r->n_local; i++)
         add_candidate(&m, room, r->local[i].address, KIND_LOCAL, r->local[i].priority);
-    if (r->s.mapping && wv_mapping_get(r->s.mapping, mapped, &method))
-        add_candidate(&m, room, mapped, KIND_MAPPED, PRIORITY_MAPPED);
+    if (p->method != WV_MAPPING_NONE && is_offered(r, p->address))
+        add_candidate(&m, room, p->address, KIND_MAPPED, PRIORITY_MAPPED);
+    if (p->pinhole && is_offered(r, p->pinhole_address) && !is_local(r, p->pinhole_address))
+        add_candidate(&m, room, p->pinhole_address, KIND_MAPPED, PRIORITY_MAPPED); /* a translated prefix */
     wv_metric_set(r->s.metrics, WV_REACH_CANDIDATES, m.n_candidates);
     (void)tell(r, WV_REACH_TO_IDENTITY, &m.base);
 }
@@ -146,7 +222,7 @@ static void follow_place(struct wv_reach *r)
 {
     r->n_local = r->port && r->url.port ? wv_reach_addresses(r->port, r->local) : 0;
     if (r->s.mapping)
-        wv_mapping_want(r->s.mapping, r->url.port ? r->port : 0, false);
+        wv_mapping_want(r->s.mapping, r->url.port ? r->port : 0);
     if (!r->s.announce || !r->key[0])
         return;
     if (r->announced_port == r->port && !strcmp(r->announced_key, r->key))
@@ -225,6 +301,10 @@ static int on_addresses(void *userdata, const ProtobufCMessage *base, uint64_t n
 {
     struct wv_reach *r = userdata;
     const Wavry__Bus__TransportAddresses *m = (const Wavry__Bus__TransportAddresses *)base;
+    r->n_seen = 0;
+    for (size_t i = 0; i < m->n_reflexive && r->n_seen < SEEN_MAX; i++)
+        if (m->reflexive[i].len == sizeof r->seen[0])
+            memcpy(r->seen[r->n_seen++], m->reflexive[i].data, sizeof r->seen[0]);
     if (m->port > UINT16_MAX || m->port == r->port)
         return 0;
     r->port = (uint16_t)m->port;
@@ -342,6 +422,7 @@ static int on_gateway(void *userdata, uint64_t now)
 static int on_mapping(void *userdata, uint64_t now)
 {
     struct wv_reach *r = userdata;
+    read_mapping(r);
     tell_candidates(r);
     show(r);
     return 0;
@@ -355,11 +436,12 @@ static int on_network(void *userdata, uint32_t events, uint64_t now)
     wv_reach_watched(r->s.watch_fd);
     memcpy(before, r->local, sizeof before);
     follow_place(r);
-    if (n == r->n_local && !memcmp(before, r->local, n * sizeof *before))
+    bool same = n == r->n_local && !memcmp(before, r->local, n * sizeof *before);
+    if (r->s.mapping)
+        wv_mapping_look(r->s.mapping, !same);
+    if (same)
         return 0;
     r->network_changed = true;
-    if (r->s.mapping)
-        wv_mapping_want(r->s.mapping, r->url.port ? r->port : 0, true);
     tell_candidates(r);
     tell_transport(r);
     return 0;

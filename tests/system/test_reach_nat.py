@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import unittest
 
 import harness
@@ -16,6 +18,8 @@ from harness import BIN, wait_for
 GATEWAY = os.environ.get("WAVRY_GATEWAY", f"{BIN}/wavry-gateway")
 PASSWORD = "correct horse battery"
 NAME, ADDRESS = "gateway.test:8443", f"{nets.RELAY}:8443"
+PUBLIC = "9.9.9.9"
+NO_PORT = "no router here forwards a port"
 WHY_NOT = nets.missing() or ("" if os.path.exists(GATEWAY) else "there is no wavry-gateway beside the other programs")
 ASK = """
 import json, ssl, sys, urllib.request
@@ -128,7 +132,11 @@ class Nat(harness.SystemTest):
         self.start_gateway()
         self.log_in()
         self.start_relay()
+        self.count_questions()
         self.start_host()
+        self.pair_far()
+
+    def pair_far(self):
         code = json.loads(self.ctl_in("host", "pair", "--json")[1])["code"]
         status, said = self.run_in("client", f"{BIN}/wavry-client", "pair", "desk", "--code", code, "--name", "far",
                                    "--give-up", "40")
@@ -150,44 +158,129 @@ class Nat(harness.SystemTest):
         self.gateway = ADDRESS  # a gateway without a name: client, host and relay hold its certificate against that
         self.begin("sym", "sym")
         self.watch("Relayed because the router here gives every connection another port")
+        self.said(self.place, NO_PORT, 40)
+        asked = self.questions()
+        print(f"a router that does not answer was sent {asked} datagrams")
+        self.assertTrue(4 <= asked <= 20, f"{asked} datagrams")
+        self.assertEqual(self.read_log(self.place).count(NO_PORT), 1)
 
-    def router_test(self, pmp, method):
-        self.build("port", "none")
-        self.start_router(pmp)
-        self.start_gateway()
-        self.log_in()
-        self.start_host("--set", "reach.port_mapping=true")
-        status = wait_for(lambda: f"({method})" in self.stages()["reach"]["status"] and
-                          self.stages()["reach"]["status"], 60,
-                          lambda: self.stages()["reach"]["status"] + self.read_log("router")[-2000:])
-        self.assertIn("the router forwards port ", status)
-        self.assertIn("10.2.0.2", self.forwarded())
-        self.stop(self.processes[self.place])
-        wait_for(lambda: "10.2.0.2" not in self.forwarded(), 30, self.forwarded)
+    # ---- a router that can be asked for a port
+
+    def count_questions(self):
+        """What is sent to the host's router about ports; nobody answers, which says less than a refusal."""
+        nets.must("nft", "-f", "-", namespace=self.net.space("hostnat"), text=(
+            "table inet questions {\n counter asked {\n }\n chain in {\n  type filter hook prerouting priority raw\n"
+            '  iifname "lan" udp dport { 1900, 5351 } counter name asked drop\n }\n}\n'))
+
+    def questions(self):
+        said = nets.must("nft", "list", "counter", "inet", "questions", "asked", namespace=self.net.space("hostnat"))
+        return int(re.search(r"packets (\d+)", said)[1])
+
+    def reach_says(self, text, seconds=60):
+        def said():
+            status = self.stages().get("reach", {}).get("status", "")
+            return text in status and status
+        return wait_for(said, seconds, lambda: f"reach saying {text!r}: {self.stages()}" +
+                        self.read_log(self.place)[-3000:] + self.read_log("router")[-2000:])
+
+    def reach_metric(self, name):
+        code, said = self.ctl_in("host", "metrics", "--json")
+        self.assertEqual(code, 0, said)
+        return json.loads(said)["reach"][name]["value"]
+
+    def forwarded(self):
+        """Whether the router forwards a port, and lets IPv6 in, to the host."""
+        table = nets.must("nft", "list", "table", "inet", "upnp", namespace=self.net.space("hostnat"))
+        return "dnat ip to 10.2.0.2:" in table, "0x20010db8007700000000000000000002" in table
+
+    def wait_forwarded(self, v4, v6, seconds=40):
+        begun = time.monotonic()
+        wait_for(lambda: self.forwarded() == (v4, v6), seconds, lambda: f"forwarded: {self.forwarded()}" +
+                 self.read_log(self.place)[-2000:] + self.read_log("router")[-2000:])
+        return time.monotonic() - begun
 
     @unittest.skipUnless(shutil.which("miniupnpd"), "needs miniupnpd")
-    def test_a_port_of_the_router_by_nat_pmp(self):
-        self.router_test("yes", "NAT-PMP")
+    def test_a_port_of_the_router(self):
+        """Symmetric on both sides and no relay: the port is the only way. The router speaks NAT-PMP alone at first, then PCP."""
+        self.build("sym", "sym")
+        self.router_at(PUBLIC)
+        self.refuse_pcp(True)
+        self.start_router("yes")
+        self.start_gateway()
+        self.log_in()
+        self.start_host()
+        self.reach_says("(NAT-PMP)")
+        self.assertEqual(self.reach_metric("port_mapped_by"), 2)
+        self.refuse_pcp(False)
+        code, said = self.ctl_in("host", "restart", "reach")
+        self.assertEqual(code, 0, said)
+        self.assertIn("the router lets IPv6 in (PCP)", self.reach_says("(PCP); the router lets"))
+        self.assertEqual(self.forwarded(), (True, True))
+        self.assertEqual((self.reach_metric("port_mapped_by"), self.reach_metric("ipv6_pinhole")), (1, 1))
+        self.pair_far()
+        self.watch("Connected directly.")
+        self.router_fails()
+        took = self.wait_forwarded(True, True)
+        print(f"a router that was started again forwards again after {took:.1f} s")
+        self.assertLess(took, 20, "it is not the renewal that brought it back")
+        self.assertGreater(self.reach_metric("router_restarts_total"), 0)
+        self.stop(self.processes[self.place])
+        self.wait_forwarded(False, False)
 
     @unittest.skipUnless(shutil.which("miniupnpd"), "needs miniupnpd")
     def test_a_port_of_the_router_by_upnp(self):
-        self.router_test("no", "UPnP")
+        self.build("port", "none")
+        self.start_router("no")
+        self.start_gateway()
+        self.log_in()
+        self.start_host()
+        self.reach_says("(UPnP)")
+        self.assertEqual(self.forwarded(), (True, False))
+        self.stop(self.processes[self.place])
+        self.wait_forwarded(False, False)
 
-    def forwarded(self):
-        return nets.must("nft", "list", "table", "inet", "upnp", namespace=self.net.space("hostnat"))
+    def router_at(self, public):
+        """Gives the router of the host a public address that may be mapped to (those for documentation may not), lets through
+        what it forwards, and brings IPv6 to the host."""
+        nat = self.net.space("hostnat")
+        self.net.ip("hostnat", "addr", "add", f"{public}/32", "dev", "wan")
+        self.net.ip("public", "route", "add", f"{public}/32", "via", "203.0.113.2")
+        self.net.ip("access", "route", "add", f"{public}/32", "dev", "wan0")
+        nets.must("nft", "add rule inet filter forward ct status dnat accept", namespace=nat)
+        self.net.ip("hostnat", "addr", "add", "2001:db8:77::1/64", "dev", "lan", "nodad")
+        self.net.ip("host", "addr", "add", "2001:db8:77::2/64", "dev", "eth0", "nodad")
+        self.net.ip("host", "-6", "route", "add", "default", "via", "2001:db8:77::1")
+
+    def refuse_pcp(self, refuse):
+        """Version 2 at the port that NAT-PMP has, too, as a router of before PCP that keeps silent about it."""
+        text = "table inet old {\n chain input {\n  type filter hook input priority filter\n" \
+               "  udp dport 5351 @th,64,8 2 reject with icmpx port-unreachable\n }\n}\n" if refuse else "delete table inet old\n"
+        nets.must("nft", "-f", "-", namespace=self.net.space("hostnat"), text=text)
+
+    def router_fails(self):
+        """Without power for a moment: it forgets all that it was asked for."""
+        router = self.processes["router"]
+        self.stop(router, signal.SIGKILL)
+        for chain in ("pre", "forward"):
+            nets.must("nft", f"flush chain inet upnp {chain}", namespace=self.net.space("hostnat"))
+        self.assertEqual(self.forwarded(), (False, False))
+        self.start_router_again()
 
     def start_router(self, pmp):
         nets.must("nft", "-f", "-", namespace=self.net.space("hostnat"), text=(
             "table inet upnp {\n chain forward {\n }\n chain pre {\n  type nat hook prerouting priority dstnat\n }\n"
             " chain post {\n  type nat hook postrouting priority srcnat\n }\n}\n"))
-        config = self.path("router.conf")
-        with open(config, "w") as f:
-            f.write("ext_ifname=wan\nlistening_ip=lan\nenable_natpmp={}\nenable_upnp=yes\next_ip=9.9.9.9\n"
-                    "secure_mode=yes\nsystem_uptime=yes\nuuid=00000000-0000-0000-0000-000000000001\n"
+        with open(self.path("router.conf"), "w") as f:
+            f.write(f"ext_ifname=wan\nlistening_ip=lan\nenable_natpmp={pmp}\nenable_upnp=yes\next_ip={PUBLIC}\n"
+                    "secure_mode=yes\nsystem_uptime=no\nuuid=00000000-0000-0000-0000-000000000001\n"
                     "upnp_table_name=upnp\nupnp_nat_table_name=upnp\nupnp_forward_chain=forward\nupnp_nat_chain=pre\n"
                     "upnp_nat_postrouting_chain=post\nallow 1024-65535 10.2.0.0/24 1024-65535\n"
-                    "deny 0-65535 0.0.0.0/0 0-65535\n".format(pmp))
-        self.start("router", self.inside("hostnat", "miniupnpd", "-f", config, "-d", "-P", self.path("router.pid")))
+                    "deny 0-65535 0.0.0.0/0 0-65535\n")
+        self.start_router_again()
+
+    def start_router_again(self):
+        self.start("router", self.inside("hostnat", "miniupnpd", "-f", self.path("router.conf"), "-d", "-P",
+                                         self.path("router.pid")))
 
 
 if __name__ == "__main__":

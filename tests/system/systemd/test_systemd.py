@@ -9,7 +9,7 @@ from container import BIN, STAGES, WATCHDOG_S, Client, Keys, Wire, freeze_ms, ha
 
 UNITS = STAGES + ["supervisor"]
 EXPOSURE = {"transport": 0.3, "encoder": 0.3, "capture": 0.6, "input": 0.7, "identity": 0.5, "supervisor": 1.0,
-            "reach": 1.5}
+            "reach": 1.2}
 KILLS = 2
 container = None
 
