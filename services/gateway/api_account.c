@@ -74,7 +74,7 @@ static void hash_password(struct wv_request *q, struct wv_store *store)
 
 static void after_hash(struct wv_request *q)
 {
-    wv_request_run(q, WV_LANE_STORE, store_password, NULL);
+    wv_request_change(q, store_password, NULL);
 }
 
 static void load_account(struct wv_request *q, struct wv_store *store)
@@ -132,7 +132,7 @@ static void make_totp(struct wv_request *q, struct wv_store *store)
 
 static void post_totp(struct wv_request *q)
 {
-    wv_request_run(q, WV_LANE_STORE, make_totp, NULL);
+    wv_request_change(q, make_totp, NULL);
 }
 
 static void confirm_totp(struct wv_request *q, struct wv_store *store)
@@ -200,19 +200,19 @@ static void renew_recovery(struct wv_request *q, struct wv_store *store)
 static void then_confirm(struct wv_request *q)
 {
     if (wv_api_may_try(q, q->who.account))
-        wv_request_run(q, WV_LANE_STORE, confirm_totp, NULL);
+        wv_request_change(q, confirm_totp, NULL);
 }
 
 static void then_remove(struct wv_request *q)
 {
     if (wv_api_may_try(q, q->who.account) && wv_api_may_code(q, q->who.account))
-        wv_request_run(q, WV_LANE_STORE, remove_totp, NULL);
+        wv_request_change(q, remove_totp, NULL);
 }
 
 static void then_renew(struct wv_request *q)
 {
     if (wv_api_may_try(q, q->who.account) && wv_api_may_code(q, q->who.account))
-        wv_request_run(q, WV_LANE_STORE, renew_recovery, NULL);
+        wv_request_change(q, renew_recovery, NULL);
 }
 
 static void post_confirm(struct wv_request *q)

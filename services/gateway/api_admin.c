@@ -56,7 +56,7 @@ static void add_account(struct wv_request *q, struct wv_store *store)
 
 static void after_hash_add(struct wv_request *q)
 {
-    wv_request_run(q, WV_LANE_STORE, add_account, NULL);
+    wv_request_change(q, add_account, NULL);
 }
 
 /* The token is looked at before anything slow is done for it. */
@@ -114,7 +114,7 @@ static void change_account(struct wv_request *q, struct wv_store *store)
 
 static void after_hash_change(struct wv_request *q)
 {
-    wv_request_run(q, WV_LANE_STORE, change_account, NULL);
+    wv_request_change(q, change_account, NULL);
 }
 
 static void then_hash_change(struct wv_request *q)
@@ -129,7 +129,7 @@ static void patch_account(struct wv_request *q)
     if (wv_json_text(q->body, "password", NULL))
         wv_request_run(q, WV_LANE_STORE, NULL, then_hash_change);
     else
-        wv_request_run(q, WV_LANE_STORE, change_account, NULL);
+        wv_request_change(q, change_account, NULL);
 }
 
 static const struct wv_json_field account_fields[] = {

@@ -81,7 +81,7 @@ static void changed_then(struct wv_request *q)
 
 static void put_relay(struct wv_request *q)
 {
-    wv_request_run(q, WV_LANE_STORE, put_relay_work, changed_then);
+    wv_request_change(q, put_relay_work, changed_then);
 }
 
 static void delete_relay_work(struct wv_request *q, struct wv_store *store)
@@ -95,7 +95,7 @@ static void delete_relay_work(struct wv_request *q, struct wv_store *store)
 
 static void delete_relay(struct wv_request *q)
 {
-    wv_request_run(q, WV_LANE_STORE, delete_relay_work, changed_then);
+    wv_request_change(q, delete_relay_work, changed_then);
 }
 
 static void drain_relay_work(struct wv_request *q, struct wv_store *store)
@@ -110,7 +110,7 @@ static void drain_relay_work(struct wv_request *q, struct wv_store *store)
 
 static void drain_relay(struct wv_request *q)
 {
-    wv_request_run(q, WV_LANE_STORE, drain_relay_work, changed_then);
+    wv_request_change(q, drain_relay_work, changed_then);
 }
 
 static void count_beat(struct wv_request *q, bool taken)

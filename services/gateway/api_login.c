@@ -8,6 +8,7 @@
 #include "services/gateway/http_head.h"
 #include "services/gateway/password.h"
 #include "services/gateway/routes.h"
+#include "services/gateway/spare.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -65,6 +66,7 @@ static void audit_login(struct wv_request *q, struct wv_store *store, const stru
         wv_request_store_failed(q, store, r);
 }
 
+/* A code that was used up, the token and the line in the log are kept together or not at all. */
 static void finish_login(struct wv_request *q, struct wv_store *store)
 {
     struct login *l = q->state;
@@ -81,12 +83,9 @@ static void finish_login(struct wv_request *q, struct wv_store *store)
         return;
     }
     make_person_token(q, store, l);
-    if (q->status != 200)
-        return;
-    l->welcome = true;
-    bool recovered = l->account.totp_required && !totp;
-    wv_metric_add(q->gateway->metrics, recovered ? WV_G_RECOVERIES : WV_G_LOGINS, 1);
-    audit_login(q, store, l, recovered ? "login by recovery code" : "login");
+    l->welcome = q->status == 200;
+    if (l->welcome)
+        audit_login(q, store, l, l->account.totp_required && !totp ? "login by recovery code" : "login");
 }
 
 static void check_password(struct wv_request *q, struct wv_store *store)
@@ -113,7 +112,7 @@ static void after_password(struct wv_request *q)
     const struct login *l = q->state;
     if (l->right && l->account.totp_required && !wv_api_may_code(q, l->account.id))
         return;
-    wv_request_run(q, WV_LANE_STORE, finish_login, NULL);
+    wv_request_change(q, finish_login, NULL);
 }
 
 static void after_find(struct wv_request *q)
@@ -121,9 +120,12 @@ static void after_find(struct wv_request *q)
     wv_request_run(q, WV_LANE_SLOW, check_password, after_password);
 }
 
-static void forgive_login(struct wv_request *q)
+static void settle_login(struct wv_request *q)
 {
     const struct login *l = q->state;
+    bool recovered = l->account.totp_required && !wv_json_text(q->body, "totp", NULL);
+    if (l->welcome && q->status == 200)
+        wv_metric_add(q->gateway->metrics, recovered ? WV_G_RECOVERIES : WV_G_LOGINS, 1);
     if (l->welcome || l->code_missing || q->status >= 500)
         wv_api_forgive(q, wv_json_text(q->body, "account", ""));
     if (l->welcome || q->status >= 500)
@@ -138,13 +140,13 @@ static void login(struct wv_request *q)
         return wv_request_refuse(q, WV_REFUSE_BUSY, NULL);
     if (!wv_api_may_try(q, account))
         return;
-    q->settled = forgive_login;
+    q->settled = settle_login;
     wv_request_run(q, WV_LANE_STORE, find_account, after_find);
 }
 
 static void end_token(struct wv_request *q, struct wv_store *store)
 {
-    int r = wv_store_end_token(store, q->token);
+    int r = wv_spare_end_token(q->gateway->spare, q->token) ? 0 : wv_store_end_token(store, q->token);
     if (r < 0 && r != -ENOENT)
         return wv_request_store_failed(q, store, r);
     snprintf(q->cookie, sizeof q->cookie,
@@ -159,15 +161,48 @@ static void logout(struct wv_request *q)
 
 /* ---- machines ---- */
 
+/* This process, in a challenge that no other takes. */
+static uint32_t process_of(const struct wv_gateway *g)
+{
+    char digits[9];
+    snprintf(digits, sizeof digits, "%.8s", g->id);
+    return (uint32_t)strtoul(digits, NULL, 16) | 1;
+}
+
 static void challenge(struct wv_request *q)
 {
     uint8_t key[WV_STORE_KEY_BYTES], made[WV_CHALLENGE_BYTES];
     if (!wv_api_key(q, wv_json_text(q->body, "key", ""), key))
         return;
-    wv_challenge_make(q->gateway->secret, key, q->now_s, made);
+    struct wv_gateway *g = q->gateway;
+    wv_challenge_make(g->secret, key, wv_health_refuses_writes(&g->health) ? process_of(g) : WV_CHALLENGE_ANY,
+                      q->now_s, made);
     json_t *reply = json_pack("{s:I}", "expires", (json_int_t)(q->now_s + WV_CHALLENGE_LIFE_S));
     wv_json_set_bytes(reply, "challenge", made, sizeof made);
     wv_request_answer(q, 200, reply);
+}
+
+/* A challenge that was made for this process alone is remembered here, whatever the database says, and the
+ * token only when that does not take it. Returns 0, -EEXIST, or an error of the store. */
+static int keep_session(struct wv_request *q, struct wv_store *store, struct wv_token *token,
+                        const uint8_t challenge[WV_CHALLENGE_BYTES])
+{
+    struct wv_gateway *g = q->gateway;
+    uint32_t process = wv_challenge_process(challenge);
+    int64_t over = q->now_s + 2 * WV_CHALLENGE_LIFE_S;
+    if (process == WV_CHALLENGE_ANY)
+        return wv_store_add_session(store, token, challenge, over);
+    if (wv_spare_use_challenge(g->spare, challenge, over, q->now_s) < 0)
+        return -EEXIST;
+    int r = wv_store_add_session(store, token, challenge, over);
+    if (r == 0 || !wv_health_is_about_writes(r))
+        return r;
+    wv_health_failed(&g->health, g->metrics, r, wv_store_reason(store), wv_now_ns());
+    token->expires = WV_MIN(token->expires, q->now_s + WV_SPARE_TOKEN_S);
+    int kept = wv_spare_add_token(g->spare, token, q->now_s);
+    if (kept == 0)
+        wv_metric_add(g->metrics, WV_G_SPARE_LOGINS, 1);
+    return kept == 0 ? 0 : r;
 }
 
 static void make_session(struct wv_request *q, struct wv_store *store)
@@ -189,7 +224,7 @@ static void make_session(struct wv_request *q, struct wv_store *store)
     memcpy(token.account, machine.account, sizeof token.account);
     memcpy(token.device, key, sizeof token.device);
     wv_token_make(text, token.hash);
-    r = wv_store_add_session(store, &token, used, q->now_s + 2 * WV_CHALLENGE_LIFE_S);
+    r = keep_session(q, store, &token, used);
     if (r == -EEXIST)
         return wv_request_refuse(q, WV_REFUSE_CHALLENGE_USED, NULL);
     if (r < 0)

@@ -68,7 +68,7 @@ static void add_machine(struct wv_request *q, struct wv_store *store)
 
 static void post_machine(struct wv_request *q)
 {
-    wv_request_run(q, WV_LANE_STORE, add_machine, NULL);
+    wv_request_change(q, add_machine, NULL);
 }
 
 /* ---- listing ---- */
@@ -134,7 +134,7 @@ static void remove_machine(struct wv_request *q, struct wv_store *store)
 
 static void delete_machine(struct wv_request *q)
 {
-    wv_request_run(q, WV_LANE_STORE, remove_machine, NULL);
+    wv_request_change(q, remove_machine, NULL);
 }
 
 /* ---- sharing ---- */
@@ -187,7 +187,7 @@ static void add_share(struct wv_request *q, struct wv_store *store)
 
 static void post_share(struct wv_request *q)
 {
-    wv_request_run(q, WV_LANE_STORE, add_share, NULL);
+    wv_request_change(q, add_share, NULL);
 }
 
 static int add_share_to_list(void *userdata, const struct wv_share *s)
@@ -231,7 +231,7 @@ static void remove_share(struct wv_request *q, struct wv_store *store)
 
 static void delete_share(struct wv_request *q)
 {
-    wv_request_run(q, WV_LANE_STORE, remove_share, NULL);
+    wv_request_change(q, remove_share, NULL);
 }
 
 static const struct wv_json_field machine_fields[] = {

@@ -1,5 +1,6 @@
 /* What a machine signs to prove that it holds its key: made by any gateway of one database, checked by any
- * other, good for a minute and once. */
+ * other, good for a minute and once. While the database can't remember which were used they are made and
+ * taken by one process only, which remembers them itself. */
 #pragma once
 
 #include "services/gateway/store.h"
@@ -8,8 +9,13 @@
 #define WV_CHALLENGE_LIFE_S 60
 #define WV_SIGNATURE_BYTES  64
 
-void wv_challenge_make(const uint8_t secret[32], const uint8_t key[WV_STORE_KEY_BYTES], int64_t now_s,
-                       uint8_t ret[WV_CHALLENGE_BYTES]);
+#define WV_CHALLENGE_ANY 0 /* gateway */
+
+/* FOR_PROCESS: a number of the process that alone takes it, or WV_CHALLENGE_ANY. */
+void wv_challenge_make(const uint8_t secret[32], const uint8_t key[WV_STORE_KEY_BYTES], uint32_t for_process,
+                       int64_t now_s, uint8_t ret[WV_CHALLENGE_BYTES]);
+/* For which process one was made, once it is known to be fresh. */
+uint32_t wv_challenge_process(const uint8_t challenge[WV_CHALLENGE_BYTES]);
 
 enum wv_challenge {
     WV_CHALLENGE_FRESH = 0,

@@ -23,6 +23,31 @@ static int fail(int code, const char *what, const char *why)
     return code;
 }
 
+static int code_of(int r)
+{
+    switch (r) {
+    case -EINVAL:
+        return EX_CONFIG;
+    case -EROFS:
+    case -EACCES:
+        return EX_NOPERM;
+    case -ENOSPC:
+    case -EIO:
+    case -ESTALE:
+        return EX_IOERR;
+    default:
+        return EX_UNAVAILABLE;
+    }
+}
+
+/* The database itself: what is wrong, and what to do. */
+static int broken(const char *what, int r, const char *reason)
+{
+    fprintf(stderr, "wavry-gateway: %s: %s: %s.\n", what, *reason ? reason : strerror(-r),
+            wv_store_advice(r));
+    return code_of(r);
+}
+
 static int store_failed(struct wv_store *store, const char *what, int r)
 {
     if (r == -ENOENT)
@@ -31,7 +56,7 @@ static int store_failed(struct wv_store *store, const char *what, int r)
         return fail(EX_DATAERR, what, "the name is taken");
     if (r == -EINVAL)
         return fail(EX_DATAERR, what, "a name is 1 to 64 bytes of printable text without spaces at its ends");
-    return fail(r == -EROFS || r == -EACCES ? EX_NOPERM : EX_IOERR, what, wv_store_reason(store));
+    return broken(what, r, wv_store_reason(store));
 }
 
 /* root must not leave files behind that the gateway can't write: it becomes the owner of the folder. */
@@ -194,7 +219,7 @@ static int with_store(const struct wv_gateway_settings *s)
     if (r == 0)
         r = wv_store_open(&store, url, reason);
     if (r < 0)
-        return fail(r == -EINVAL ? EX_CONFIG : EX_UNAVAILABLE, "database", *reason ? reason : strerror(-r));
+        return broken("database", r, reason);
     if (!strcmp(s->command[0], "admin")) {
         code = administer(store, s);
     } else if (!strcmp(s->command[0], "backup")) {

@@ -42,7 +42,15 @@ int wv_db_run(struct wv_db *db, const char *sql, const struct wv_db_value *args,
     uint64_t changed = 0;
     if (n_args > WV_DB_ARGS_MAX)
         return -EINVAL;
+    if (db->depth && db->undone)
+        return -ECANCELED; /* it would be done on its own, outside of the transaction that is over */
     int r = db->driver->run(db, sql, args, n_args, row, userdata, &changed);
+    if (db->depth)
+        db->undone = r < 0;
+    if (r >= 0 && changed && db->depth)
+        db->changed = true;
+    else if (r >= 0 && changed)
+        db->writes++;
     if (ret_changed)
         *ret_changed = r < 0 ? 0 : changed;
     return r;
@@ -57,31 +65,53 @@ static int begin(struct wv_db *db, const char *statement)
 {
     int r = simply(db, statement);
     db->in_transaction = r == 0;
+    db->depth = r == 0;
+    db->undone = db->changed = false;
     return r;
 }
 
 int wv_db_begin(struct wv_db *db)
 {
-    return begin(db, db->driver->begin);
+    if (!db->depth)
+        return begin(db, db->driver->begin);
+    db->depth++;
+    return 0;
 }
 
 int wv_db_commit(struct wv_db *db)
 {
+    if (db->depth > 1 && !db->undone) {
+        db->depth--;
+        return 0;
+    }
     int r = simply(db, "COMMIT");
-    if (r < 0)
+    if (r < 0) {
         wv_db_rollback(db);
+        return r;
+    }
+    db->writes += db->changed;
     db->in_transaction = false;
-    return r;
+    db->depth = 0;
+    return 0;
+}
+
+uint64_t wv_db_writes(const struct wv_db *db)
+{
+    return db->writes;
 }
 
 /* The reason of what went wrong is worth more than one of the rollback. */
 void wv_db_rollback(struct wv_db *db)
 {
     char reason[WV_DB_REASON_BYTES];
+    if (!db->depth)
+        return;
+    db->undone = true;
+    db->depth--;
     if (!db->in_transaction)
         return;
     memcpy(reason, db->reason, sizeof reason);
-    (void)simply(db, "ROLLBACK");
+    (void)db->driver->run(db, "ROLLBACK", NULL, 0, NULL, NULL, &(uint64_t){0});
     db->in_transaction = false;
     memcpy(db->reason, reason, sizeof reason);
 }

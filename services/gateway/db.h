@@ -43,18 +43,22 @@ const char *wv_db_kind(const struct wv_db *db); /* "sqlite", "postgresql" */
 /* Runs one statement, a string literal: it is known again by its address. ROW may be NULL. RET_CHANGED (may
  * be NULL): rows that were inserted, updated or deleted. Outside of wv_db_begin() it is a transaction of its
  * own and durable when this returns 0. Returns 0, what ROW returned, or -EEXIST  a UNIQUE or PRIMARY KEY rule
- * -ENOENT   a FOREIGN KEY rule     -EINVAL  the statement itself, or a CHECK -EROFS   read-only -ENOSPC full
- * -EBUSY   held by another for too long, -ENOTCONN  the server is gone (the next call connects anew)   -EIO
- * all else.  or a serialization conflict: again The sentence is wv_db_reason(). */
+ * -ENOENT (a FOREIGN KEY rule), -EINVAL (the statement itself, or a CHECK), -EROFS (read-only), -ENOSPC (no
+ * room), -EBUSY (held by another for too long, or a conflict with one: again), -ENOTCONN (the server is gone;
+ * the next call connects anew), -ESTALE (SQLite's file was taken away or replaced), -EIO (all else). The
+ * sentence is wv_db_reason(). */
 int wv_db_run(struct wv_db *db, const char *sql, const struct wv_db_value *args, size_t n_args,
               wv_db_row_fn row, void *userdata, uint64_t *ret_changed);
 const char *wv_db_reason(const struct wv_db *db);
 
 /* A transaction that writes; SQLite takes the write lock at once, so that it can't fail half-way for that.
- * Every error of wv_db_run() inside leaves nothing but wv_db_rollback() to do. Same errors. */
+ * Every error of wv_db_run() inside leaves nothing but wv_db_rollback() to do. Same errors. It may be begun
+ * again inside of itself: then the outermost commit counts, and one rollback anywhere undoes all of it. */
 int wv_db_begin(struct wv_db *db);
 int wv_db_commit(struct wv_db *db);
 void wv_db_rollback(struct wv_db *db);
+/* How many changes were made durable since it was opened: when it grows, the database takes writes. */
+uint64_t wv_db_writes(const struct wv_db *db);
 
 /* Brings the schema from where it is to the newest: MIGRATIONS[i] leads from version i to i + 1, each in a
  * transaction of its own with the new number; two programs that start together do it once. Returns 0,

@@ -18,6 +18,9 @@ struct wv_db {
     const struct wv_db_driver *driver;
     char reason[WV_DB_REASON_BYTES];
     bool in_transaction;
+    unsigned depth;       /* of transactions begun within each other */
+    bool undone, changed; /* of the present one: a part was rolled back; something was written */
+    uint64_t writes;
 };
 
 int wv_db_sqlite_open(struct wv_db **ret, const char *path, char reason[WV_DB_REASON_BYTES]);

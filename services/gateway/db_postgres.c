@@ -18,11 +18,14 @@
 #define OID_INT4      23
 #define OID_NUMERIC   1700 /* what sum() of integers gives */
 #define CONNECT_LIMIT "5"
+#define RENEW_NS      WV_NS_PER_S
 
 struct postgres {
     struct wv_db base;
     char *url;
     PGconn *connection; /* NULL or bad: connected anew by the next statement outside of a transaction */
+    uint64_t connected_ns;
+    bool read_only; /* so it said; connected anew now and then, for another server may be the one by now */
     const char *prepared[STATEMENTS];
     size_t n_prepared;
 };
@@ -61,11 +64,21 @@ static int failed(struct postgres *p, const PGresult *result)
         return -ENOTCONN;
     }
     say(p->base.reason, result ? PQresultErrorMessage(result) : PQerrorMessage(p->connection));
-    return error_of(result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL);
+    int r = error_of(result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL);
+    p->read_only = p->read_only || r == -EROFS;
+    return r;
 }
 
 static void drop_notice(void *unused, const char *message)
 {
+}
+
+/* As the server tells without being asked (PostgreSQL 14 and later). */
+static bool says_read_only(PGconn *connection)
+{
+    const char *by_default = PQparameterStatus(connection, "default_transaction_read_only");
+    const char *standby = PQparameterStatus(connection, "in_hot_standby");
+    return (by_default && !strcmp(by_default, "on")) || (standby && !strcmp(standby, "on"));
 }
 
 static int connect_error(const char *message)
@@ -93,19 +106,23 @@ static int connect_now(struct postgres *p)
                             NULL};
     PQfinish(p->connection);
     p->n_prepared = 0;
+    p->connected_ns = wv_now_ns();
     p->connection = PQconnectdbParams(names, values, 1);
     if (!p->connection)
         return -ENOMEM;
     PQsetNoticeProcessor(p->connection, drop_notice, NULL);
-    if (PQstatus(p->connection) == CONNECTION_OK)
+    if (PQstatus(p->connection) == CONNECTION_OK) {
+        p->read_only = says_read_only(p->connection);
         return 0;
+    }
     say(p->base.reason, PQerrorMessage(p->connection));
     return connect_error(PQerrorMessage(p->connection));
 }
 
 static int connected(struct postgres *p)
 {
-    if (p->connection && PQstatus(p->connection) == CONNECTION_OK)
+    bool stale = p->read_only && !p->base.in_transaction && wv_now_ns() - p->connected_ns >= RENEW_NS;
+    if (p->connection && PQstatus(p->connection) == CONNECTION_OK && !stale)
         return 0;
     if (p->base.in_transaction) {
         snprintf(p->base.reason, sizeof p->base.reason, "the server was lost within a transaction");
@@ -270,7 +287,7 @@ static void close_postgres(struct wv_db *db)
 static const struct wv_db_driver driver = {
     .kind = "postgresql",
     .run = run,
-    .begin = "BEGIN ISOLATION LEVEL SERIALIZABLE",
+    .begin = "BEGIN ISOLATION LEVEL READ COMMITTED", /* a standby, which can read, has no SERIALIZABLE */
     .begin_schema = "BEGIN ISOLATION LEVEL READ COMMITTED",
     .lock_schema = "SELECT pg_advisory_xact_lock(7733192640)",
     .close = close_postgres,

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #define STATEMENTS 128
 #define BUSY_MS    5000
@@ -22,11 +23,31 @@ struct sqlite {
         sqlite3_stmt *statement;
     } cache[STATEMENTS];
     size_t n_cache;
+    bool tight; /* there was no room for the last change */
 };
 
-static int error_of(int extended)
+/* What the kernel said when a file could not be written. EFBIG: a limit of the process. */
+static int error_of_system(int number)
+{
+    switch (number) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return -ENOSPC;
+    case EROFS:
+    case EPERM:
+    case EACCES:
+        return -EROFS;
+    default:
+        return -EIO;
+    }
+}
+
+static int error_of(int extended, int system)
 {
     switch (extended) {
+    case SQLITE_IOERR_SHMSIZE:
+        return -ENOSPC; /* the index of the log has no room to grow */
     case SQLITE_CONSTRAINT_UNIQUE:
     case SQLITE_CONSTRAINT_PRIMARYKEY:
         return -EEXIST;
@@ -48,7 +69,7 @@ static int error_of(int extended)
     case SQLITE_LOCKED:
         return -EBUSY;
     case SQLITE_CANTOPEN:
-        return -ENOENT;
+        return error_of_system(system) == -EIO ? -ENOENT : error_of_system(system);
     case SQLITE_PERM:
     case SQLITE_AUTH:
         return -EACCES;
@@ -57,16 +78,55 @@ static int error_of(int extended)
         return -EBADMSG;
     case SQLITE_NOMEM:
         return -ENOMEM;
+    case SQLITE_IOERR:
+        return error_of_system(system);
     default:
         return -EIO;
     }
 }
 
+/* What the library was told is mostly gone by now: its disk is looked at. */
+static int diagnose(const struct sqlite *s, int extended)
+{
+    int primary = extended & 0xff, system = sqlite3_system_errno(s->handle);
+    int r = error_of(extended, system);
+    struct statvfs disk;
+    if ((primary != SQLITE_IOERR && primary != SQLITE_CANTOPEN) || r == -ENOSPC || r == -EROFS ||
+        statvfs(s->path, &disk) < 0)
+        return r;
+    return disk.f_flag & ST_RDONLY ? -EROFS : disk.f_bavail == 0 ? -ENOSPC : r;
+}
+
 static int failed(struct sqlite *s)
 {
-    int r = error_of(sqlite3_extended_errcode(s->handle));
+    int r = diagnose(s, sqlite3_extended_errcode(s->handle));
+    s->tight = s->tight || r == -ENOSPC;
     snprintf(s->base.reason, sizeof s->base.reason, "%s: %s", s->path, sqlite3_errmsg(s->handle));
     return r;
+}
+
+/* On a full disk the log may hold what would fit into the database: it is emptied before more is asked for.
+ */
+static void make_room(struct sqlite *s)
+{
+    s->tight = false;
+    sqlite3_busy_timeout(s->handle, 0); /* who reads is not waited for */
+    (void)sqlite3_wal_checkpoint_v2(s->handle, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_busy_timeout(s->handle, BUSY_MS);
+}
+
+/* Whether the file is still where it was opened. What is written to one that was taken away is lost with this
+ * process, however durable it is there. */
+static int check_place(struct sqlite *s)
+{
+    int moved = 0;
+    (void)sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (!moved)
+        return 0;
+    snprintf(s->base.reason, sizeof s->base.reason,
+             "%s: the file was moved, removed or replaced while it was in use; start the gateway again",
+             s->path);
+    return -ESTALE;
 }
 
 /* A statement that is not a literal of this program must not come here twice with another text at its
@@ -157,7 +217,8 @@ static int step_all(struct sqlite *s, sqlite3_stmt *statement, wv_db_row_fn row,
 /* Several statements, without values: a migration. */
 static int run_script(struct sqlite *s, const char *sql)
 {
-    return sqlite3_exec(s->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : failed(s);
+    int r = check_place(s);
+    return r < 0 ? r : sqlite3_exec(s->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : failed(s);
 }
 
 static int run(struct wv_db *db, const char *sql, const struct wv_db_value *args, size_t n_args,
@@ -171,10 +232,16 @@ static int run(struct wv_db *db, const char *sql, const struct wv_db_value *args
     int r = prepare(s, sql, &statement, &kept);
     if (r < 0)
         return r;
-    r = bind(s, statement, args, n_args);
+    bool writes = !sqlite3_stmt_readonly(statement); /* or takes the lock for that */
+    int64_t before = sqlite3_total_changes64(s->handle);
+    r = writes ? check_place(s) : 0;
+    if (writes && s->tight && !db->in_transaction)
+        make_room(s);
+    if (r == 0)
+        r = bind(s, statement, args, n_args);
     if (r == 0)
         r = step_all(s, statement, row, userdata);
-    if (r == 0 && !sqlite3_stmt_readonly(statement))
+    if (r == 0 && sqlite3_total_changes64(s->handle) != before)
         *ret_changed = (uint64_t)sqlite3_changes64(s->handle);
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
@@ -205,10 +272,10 @@ static int backup(struct wv_db *db, const char *path)
         return 0;
     }
     snprintf(db->reason, sizeof db->reason, "%s: %s", path, copy ? sqlite3_errmsg(copy) : "no memory");
+    r = error_of(copy ? sqlite3_extended_errcode(copy) : SQLITE_NOMEM, copy ? sqlite3_system_errno(copy) : 0);
     sqlite3_close(copy);
     unlink(path);
-    r = error_of(r);
-    return r < 0 ? r : -EIO;
+    return r;
 }
 
 static void close_sqlite(struct wv_db *db)
@@ -243,11 +310,19 @@ static int open_file(struct sqlite *s)
     if (r == SQLITE_OK) {
         sqlite3_extended_result_codes(s->handle, 1);
         sqlite3_busy_timeout(s->handle, BUSY_MS);
-        r = sqlite3_exec(s->handle, settings, NULL, NULL, NULL);
+        /* It opens one for reading without a word when it can't for writing. */
+        if (sqlite3_db_readonly(s->handle, "main") == 0)
+            r = sqlite3_exec(s->handle, settings, NULL, NULL, NULL);
+        else
+            r = SQLITE_READONLY;
     }
     umask(old);
     if (r == SQLITE_OK)
         return 0;
+    if (r == SQLITE_READONLY) {
+        snprintf(s->base.reason, sizeof s->base.reason, "%s: the file can't be written", s->path);
+        return -EROFS;
+    }
     if (!s->handle)
         return -ENOMEM;
     return failed(s);

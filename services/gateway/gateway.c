@@ -8,6 +8,7 @@
 #include "services/gateway/listen.h"
 #include "services/gateway/live.h"
 #include "services/gateway/reload.h"
+#include "services/gateway/spare.h"
 #include "services/gateway/tls.h"
 
 #include <errno.h>
@@ -93,20 +94,19 @@ static int watch_signals(struct wv_gateway *g)
 struct sweep {
     struct wv_gateway *gateway;
     int64_t now_s, audit_before_s;
-    int r;
 };
 
 static void sweep_work(void *userdata, struct wv_store *store)
 {
     struct sweep *s = userdata;
-    s->r = wv_store_sweep(store, s->now_s, s->audit_before_s);
+    int r = wv_store_sweep(store, s->now_s, s->audit_before_s);
+    if (r < 0) /* what has ended stays for an hour more */
+        wv_health_failed(&s->gateway->health, s->gateway->metrics, r, wv_store_reason(store), wv_now_ns());
 }
 
 static void sweep_done(void *userdata)
 {
     struct sweep *s = userdata;
-    if (s->r < 0)
-        wv_warning("what has ended can't be removed from the database", "error=\"%s\"", strerror(-s->r));
     s->gateway->sweeping = false;
     free(s);
 }
@@ -251,6 +251,29 @@ static void wake(void *userdata)
     lws_cancel_service(g->lws);
 }
 
+/* The same for all gateways of a database: the first one makes them. What can't be written to is found out
+ * here and not by the first who signs in. */
+static int make_secrets(struct wv_gateway *g, struct wv_store *store,
+                        uint8_t ret_issuer[WV_LEASES_SEED_BYTES])
+{
+    uint8_t secret[WV_GATEWAY_SECRET_BYTES], issuer[WV_LEASES_SEED_BYTES];
+    size_t len;
+    randombytes_buf(secret, sizeof secret);
+    randombytes_buf(issuer, sizeof issuer);
+    int r = wv_store_setting_make(store, "gateway-secret", secret, sizeof secret, g->secret, sizeof g->secret,
+                                  &len);
+    if (r == 0)
+        r = wv_store_setting_make(store, WV_LEASES_SETTING, issuer, sizeof issuer, ret_issuer,
+                                  WV_LEASES_SEED_BYTES, &len);
+    if (r == 0)
+        r = wv_store_try_write(store, WV_STORE_TRIAL_SMALL);
+    if (r == 0)
+        wv_health_worked(&g->health, g->metrics, true, wv_now_ns());
+    explicit_bzero(secret, sizeof secret);
+    explicit_bzero(issuer, sizeof issuer);
+    return r;
+}
+
 static int open_stores(struct wv_gateway *g)
 {
     const char *url = wv_config_string(g->settings.config, "database");
@@ -258,21 +281,20 @@ static int open_stores(struct wv_gateway *g)
         strncmp(url, "sqlite:", 7) != 0 ? (size_t)wv_config_int(g->settings.config, "store_threads") : 1;
     struct wv_store *stores[STORES_MAX];
     char reason[WV_DB_REASON_BYTES] = "";
-    size_t made = 0, len;
-    uint8_t secret[WV_GATEWAY_SECRET_BYTES], issuer[WV_LEASES_SEED_BYTES];
+    size_t made = 0;
+    uint8_t issuer[WV_LEASES_SEED_BYTES];
     int r = 0;
     for (; r == 0 && made < WV_MIN(n, (size_t)STORES_MAX); made += r == 0)
         r = wv_store_open(&stores[made], url, reason);
-    randombytes_buf(secret, sizeof secret);
     if (r == 0) {
-        r = wv_store_setting_make(stores[0], "gateway-secret", secret, sizeof secret, g->secret,
-                                  sizeof g->secret, &len);
+        r = make_secrets(g, stores[0], issuer);
         snprintf(reason, sizeof reason, "%s", wv_store_reason(stores[0]));
     }
-    randombytes_buf(issuer, sizeof issuer);
+    if (r < 0)
+        wv_error("the database can't be used", "error=\"%s\" reason=\"%s\" do=\"%s\"", strerror(-r), reason,
+                 wv_store_advice(r));
     if (r == 0)
-        r = wv_store_setting_make(stores[0], WV_LEASES_SETTING, issuer, sizeof issuer, issuer, sizeof issuer,
-                                  &len);
+        r = wv_spare_new(&g->spare);
     if (r == 0)
         r = wv_live_new(g, issuer);
     explicit_bzero(issuer, sizeof issuer);
@@ -280,7 +302,6 @@ static int open_stores(struct wv_gateway *g)
         r = wv_jobs_new(&g->jobs, stores, made, wake, g);
     if (r == 0)
         return 0;
-    wv_error("the database can't be used", "error=\"%s\" reason=\"%s\"", strerror(-r), reason);
     while (made)
         wv_store_close(stores[--made]);
     return r;
@@ -334,6 +355,7 @@ int wv_gateway_new(struct wv_gateway **ret, struct wv_gateway_settings *take_set
     randombytes_buf(id, sizeof id);
     wv_hex_encode(id, sizeof id, g->id);
     const struct wv_config *c = g->settings.config;
+    wv_health_init(&g->health);
     int r = wv_metrics_new(&g->metrics, -1, "gateway", wv_gateway_metrics, WV_G_METRICS);
     if (r == 0)
         r = raise_files(g);
@@ -385,6 +407,8 @@ struct wv_gateway *wv_gateway_free(struct wv_gateway *g)
     g->codes = wv_limits_free(g->codes);
     g->metrics = wv_metrics_free(g->metrics);
     wv_gateway_settings_fini(&g->settings);
+    wv_health_fini(&g->health);
+    g->spare = wv_spare_free(g->spare);
     explicit_bzero(g->secret, sizeof g->secret);
     free(g);
     return NULL;

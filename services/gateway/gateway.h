@@ -2,6 +2,7 @@
  * this; other threads only see what a job hands them. */
 #pragma once
 
+#include "services/gateway/health.h"
 #include "services/gateway/limits.h"
 #include "services/gateway/metrics.h"
 #include "services/gateway/settings.h"
@@ -14,6 +15,7 @@ struct wv_jobs;
 struct wv_listeners;
 struct wv_exporter;
 struct wv_live;
+struct wv_spare;
 struct wv_gateway;
 
 #define WV_GATEWAY_SECRET_BYTES 32
@@ -44,6 +46,8 @@ struct wv_gateway {
     struct wv_limits *codes;                     /* wrong codes by account */
     uint8_t secret[WV_GATEWAY_SECRET_BYTES];     /* all gateways of one database have the same */
     char id[33];                                 /* of this process, random: 32 hex digits */
+    struct wv_health health;                     /* of the database */
+    struct wv_spare *spare;                      /* what it would not take of machines that signed in */
     struct wv_live_calls live;                   /* each may be NULL */
     struct wv_live *alive;                       /* the live part itself */
     size_t connections_max;                      /* what is configured, or what there are descriptors for */

@@ -44,6 +44,17 @@ static int code_of(int r)
     case -ECONNREFUSED:
     case -ENOTCONN:
         return EX_UNAVAILABLE;
+    case -ENOSPC:
+        return EX_IOERR;
+    case -EROFS:
+    case -EACCES:
+    case -EPERM:
+        return EX_NOPERM;
+    case -EBUSY:
+    case -ENOENT:
+    case -EBADMSG:
+    case -ENOTSUP:
+        return EX_UNAVAILABLE; /* the database is no database, or not one that this program can use */
     default:
         return EX_OSERR;
     }
@@ -66,6 +77,7 @@ int main(int argc, char **argv)
 {
     struct wv_gateway_settings settings;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is a full disk to us, and no reason to die */
     int code = wv_gateway_settings_read(&settings, argc, argv);
     if (code < 0) {
         wv_log_init("gateway", settings.level);

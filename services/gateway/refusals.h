@@ -43,11 +43,14 @@
     X(DRAINING, 503, "draining", BUSY, "The gateway is stopping: try again in a moment.")                    \
     X(NO_RELAY, 503, "no_relay", NO_RELAY, "No relay can be used now: try again in a moment.")               \
     X(STORE_READ_ONLY, 503, "store_read_only", STORE_READ_ONLY,                                              \
-      "The gateway's database is read-only: nothing can be changed now.")                                    \
-    X(STORE_FULL, 507, "store_full", STORE_FULL, "The gateway's disk is full: nothing can be changed now.")  \
-    X(STORE_AWAY, 503, "store_away", STORE_AWAY, "The gateway's database can't be reached now.")             \
+      "The gateway's database is read-only: nothing can be changed until its operator makes it writable.")   \
+    X(STORE_FULL, 503, "store_full", STORE_FULL,                                                             \
+      "The gateway's database has no room left: nothing can be changed until its operator frees space.")     \
+    X(STORE_AWAY, 503, "store_away", STORE_AWAY,                                                             \
+      "The gateway's database can't be reached now: try again in a moment.")                                 \
     X(BUS_AWAY, 503, "bus_away", BUS_AWAY, "The other gateways can't be reached now.")                       \
-    X(STORE_FAILED, 500, "store_failed", STORE_FAILED, "The gateway's database failed.")                     \
+    X(STORE_FAILED, 500, "store_failed", STORE_FAILED,                                                       \
+      "The gateway's database failed: its operator finds the reason in the gateway's log.")                  \
     X(INTERNAL, 500, "internal", STORE_FAILED, "The gateway failed at this.")
 
 enum wv_refusal {

@@ -4,6 +4,7 @@
 #include "lib/base/log.h"
 #include "lib/base/util.h"
 #include "services/gateway/http.h"
+#include "services/gateway/spare.h"
 
 #include <errno.h>
 #include <string.h>
@@ -29,23 +30,18 @@ void wv_request_store_failed(struct wv_request *q, struct wv_store *store, int r
     static const struct {
         int error;
         enum wv_refusal why;
-    } known[] = {
-        {-ENOENT, WV_REFUSE_NOT_FOUND},        {-EEXIST, WV_REFUSE_EXISTS},
-        {-EINVAL, WV_REFUSE_BAD_NAME},         {-EROFS, WV_REFUSE_STORE_READ_ONLY},
-        {-EACCES, WV_REFUSE_STORE_READ_ONLY},  {-ENOSPC, WV_REFUSE_STORE_FULL},
-        {-EBUSY, WV_REFUSE_STORE_AWAY},        {-ENOTCONN, WV_REFUSE_STORE_AWAY},
-        {-ECONNREFUSED, WV_REFUSE_STORE_AWAY},
+    } answers[] = {
+        {-ENOENT, WV_REFUSE_NOT_FOUND},
+        {-EEXIST, WV_REFUSE_EXISTS},
+        {-EINVAL, WV_REFUSE_BAD_NAME},
     };
-    enum wv_refusal why = WV_REFUSE_STORE_FAILED;
-    for (size_t i = 0; i < WV_ARRAY_SIZE(known); i++)
-        if (known[i].error == r)
-            why = known[i].why;
-    if (wv_refusals[why].status >= 500) {
-        wv_warning("the database refused", "route=%s error=\"%s\" reason=\"%s\"", q->route->path,
-                   strerror(-r), wv_store_reason(store));
-        q->retry_after_s = 5;
-    }
-    wv_request_refuse(q, why, NULL);
+    for (size_t i = 0; i < WV_ARRAY_SIZE(answers); i++)
+        if (answers[i].error == r)
+            return wv_request_refuse(q, answers[i].why, NULL);
+    wv_health_failed(&q->gateway->health, q->gateway->metrics, r, wv_store_reason(store), wv_now_ns());
+    wv_debug("the database refused a request", "route=%s error=\"%s\"", q->route->path, strerror(-r));
+    q->retry_after_s = 5;
+    wv_request_refuse(q, wv_health_refusal(r), NULL);
 }
 
 int wv_request_audit(struct wv_request *q, struct wv_store *store, const char *action, const char *subject)
@@ -94,6 +90,8 @@ static void authorize(struct wv_request *q, struct wv_store *store)
 {
     int r = wv_store_token(store, q->token, q->now_s, &q->who);
     if (r == -ENOENT)
+        r = wv_spare_token(q->gateway->spare, store, q->token, q->now_s, &q->who);
+    if (r == -ENOENT)
         return wv_request_refuse(q, WV_REFUSE_BAD_TOKEN, NULL);
     if (r < 0)
         return wv_request_store_failed(q, store, r);
@@ -107,16 +105,34 @@ static void authorize(struct wv_request *q, struct wv_store *store)
     q->known = true;
 }
 
+static void work_whole(struct wv_request *q, struct wv_store *store)
+{
+    int r = wv_store_begin(store);
+    if (r < 0)
+        return wv_request_store_failed(q, store, r);
+    q->work(q, store);
+    r = wv_store_end(store, q->status < 500 ? 0 : -ECANCELED);
+    /* -ECANCELED: a call failed. A refusal has said why; nothing else may be answered then. */
+    if (r < 0 && (r != -ECANCELED || q->status < 400))
+        wv_request_store_failed(q, store, r);
+}
+
 static void work(void *userdata, struct wv_store *store)
 {
     struct wv_request *q = userdata;
-    uint64_t begun = wv_now_ns();
+    uint64_t begun = wv_now_ns(), writes = store ? wv_store_writes(store) : 0;
     if (store && q->route->auth != WV_AUTH_NONE && !q->known)
         authorize(q, store);
-    if (q->status == 0 && q->work)
+    if (q->status == 0 && q->work && q->whole)
+        work_whole(q, store);
+    else if (q->status == 0 && q->work)
         q->work(q, store);
-    if (store)
-        wv_metric_record(q->gateway->metrics, WV_G_STORE_US, (wv_now_ns() - begun) / WV_NS_PER_US);
+    if (!store)
+        return;
+    uint64_t now = wv_now_ns();
+    wv_metric_record(q->gateway->metrics, WV_G_STORE_US, (now - begun) / WV_NS_PER_US);
+    if (q->status < 500)
+        wv_health_worked(&q->gateway->health, q->gateway->metrics, wv_store_writes(store) != writes, now);
 }
 
 static void done(void *userdata)
@@ -128,10 +144,12 @@ static void done(void *userdata)
     wv_http_settle(q);
 }
 
-void wv_request_run(struct wv_request *q, enum wv_lane lane, wv_request_work_fn fn, wv_request_then_fn then)
+static void run(struct wv_request *q, enum wv_lane lane, wv_request_work_fn fn, wv_request_then_fn then,
+                bool whole)
 {
     q->work = fn;
     q->then = then;
+    q->whole = whole;
     q->running = true;
     int r = wv_jobs_run(q->gateway->jobs, lane, work, done, q);
     if (r == 0)
@@ -139,4 +157,14 @@ void wv_request_run(struct wv_request *q, enum wv_lane lane, wv_request_work_fn 
     q->running = false;
     q->retry_after_s = 2;
     wv_request_refuse(q, WV_REFUSE_BUSY, NULL);
+}
+
+void wv_request_run(struct wv_request *q, enum wv_lane lane, wv_request_work_fn fn, wv_request_then_fn then)
+{
+    run(q, lane, fn, then, false);
+}
+
+void wv_request_change(struct wv_request *q, wv_request_work_fn fn, wv_request_then_fn then)
+{
+    run(q, WV_LANE_STORE, fn, then, true);
 }

@@ -69,7 +69,7 @@ struct wv_request {
     wv_request_then_fn then;
     struct lws *wsi; /* NULL: the connection is gone */
     struct wv_http *http;
-    bool running, dispatched, close, head_sent;
+    bool running, dispatched, close, head_sent, whole;
     uint64_t received_ns;
     uint8_t *in;
     size_t in_len, in_max;
@@ -82,6 +82,10 @@ struct wv_request {
  * be. A full lane is refused here. */
 void wv_request_run(struct wv_request *q, enum wv_lane lane, wv_request_work_fn work,
                     wv_request_then_fn then);
+
+/* The same on the store, as one transaction: what WORK changed is done as a whole once the answer is sent, or
+ * not at all when it is 5xx. */
+void wv_request_change(struct wv_request *q, wv_request_work_fn work, wv_request_then_fn then);
 
 /* From WORK or on the loop's thread. TAKE_REPLY may be NULL. */
 void wv_request_answer(struct wv_request *q, int status, json_t *take_reply);

@@ -3,6 +3,7 @@
 
 #include "lib/base/util.h"
 #include "services/gateway/jobs.h"
+#include "services/gateway/spare.h"
 
 #include <errno.h>
 #include <string.h>
@@ -19,6 +20,8 @@ static int of_token(struct wv_store *store, const struct asked *a, struct wv_mac
     static const uint8_t none[WV_STORE_KEY_BYTES];
     struct wv_token token;
     int r = wv_store_token(store, a->question.token, a->now_s, &token);
+    if (r == -ENOENT)
+        r = wv_spare_token(a->live->gateway->spare, store, a->question.token, a->now_s, &token);
     const uint8_t *device = token.device;
     if (r == 0 && !memcmp(device, none, sizeof none))
         r = -ENOENT; /* a person's */

@@ -57,6 +57,52 @@ int wv_store_ping(struct wv_store *s)
     return wv_db_run(s->db, "SELECT max(version) FROM schema_version", NULL, 0, ignore_row, NULL, NULL);
 }
 
+int wv_store_try_write(struct wv_store *s, size_t len)
+{
+    wv_cleanup(wv_free_p) uint8_t *noise = malloc(len);
+    if (!noise)
+        return -ENOMEM;
+    randombytes_buf(noise, len); /* PostgreSQL would make little of zeros */
+    return wv_db_run(s->db,
+                     "INSERT INTO settings (name, value) VALUES ('write-trial', $1) ON CONFLICT (name) DO "
+                     "UPDATE SET value = excluded.value",
+                     WV_DB_ARGS(WV_DB_B(noise, len)), 1, NULL, NULL, NULL);
+}
+
+uint64_t wv_store_writes(const struct wv_store *s)
+{
+    return wv_db_writes(s->db);
+}
+
+const char *wv_store_advice(int r)
+{
+    switch (r) {
+    case -ENOSPC:
+        return "free space on the database's disk; writes go on by themselves then";
+    case -EROFS:
+    case -EACCES:
+        return "let the gateway's user write the database's file and folder (or its role write in "
+               "PostgreSQL)";
+    case -ENOENT:
+        return "make the folder or the database, or correct the key \"database\"";
+    case -EBUSY:
+        return "find out what else holds the database";
+    case -ENOTCONN:
+    case -ECONNREFUSED:
+        return "start the database's server, or correct the key \"database\"";
+    case -EINVAL:
+        return "correct the key \"database\"";
+    case -ENOTSUP:
+        return "install the newer version of this program again";
+    case -EBADMSG:
+        return "correct the key \"database\", or bring a backup back";
+    case -ESTALE:
+        return "put the file back and start the gateway again";
+    default:
+        return "look at the disk and the system's journal";
+    }
+}
+
 /* ---- what the other files share ---- */
 
 int wv_store_change(struct wv_store *s, const char *sql, const struct wv_db_value *args, size_t n)
@@ -85,6 +131,11 @@ int wv_store_find(struct wv_store *s, const char *sql, const struct wv_db_value 
     struct one one = {.row = row, .userdata = userdata};
     int r = wv_db_run(s->db, sql, args, n, take_one, &one, NULL);
     return r == 0 && !one.found ? -ENOENT : r;
+}
+
+int wv_store_begin(struct wv_store *s)
+{
+    return wv_db_begin(s->db);
 }
 
 int wv_store_end(struct wv_store *s, int r)

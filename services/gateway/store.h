@@ -27,6 +27,21 @@ struct wv_db *wv_store_db(struct wv_store *s);
 const char *wv_store_reason(const struct wv_store *s);
 /* Asks the database something small. Returns 0 or why it can't be used. */
 int wv_store_ping(struct wv_store *s);
+#define WV_STORE_TRIAL_SMALL 8192
+#define WV_STORE_TRIAL_LARGE (256 << 10) /* needs new room in either database */
+/* Writes LEN bytes that stand for nothing, over those of the last time. Returns 0 or why it can't be done. */
+int wv_store_try_write(struct wv_store *s, size_t len);
+/* How many changes were made durable: when it grows, the database takes writes. */
+uint64_t wv_store_writes(const struct wv_store *s);
+/* What an operator can do about R, an error of this file or of db.h: a sentence. */
+const char *wv_store_advice(int r);
+
+/* Several of the calls below as one: all of it or nothing. They are made only when begin returned 0, and
+ * after one of them that failed (-ENOENT and -EALREADY of a call are no failures of the database) there is
+ * nothing left but end, which commits when R is 0 and returns R or why it could not. Of
+ * wv_store_use_challenge() -EEXIST is no such failure either. */
+int wv_store_begin(struct wv_store *s);
+int wv_store_end(struct wv_store *s, int r);
 
 /* Besides what is said at a call, all of the following return the errors of wv_db_run(); -EINVAL for a name
  * that is none; -ENOENT when what they act on is not there. Times are Unix seconds. */

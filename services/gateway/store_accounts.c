@@ -171,8 +171,12 @@ int wv_store_set_recovery(struct wv_store *s, const char *account,
     int r = wv_db_begin(s->db);
     if (r < 0)
         return r;
-    r = wv_db_run(s->db, "DELETE FROM recovery WHERE account = $1", WV_DB_ARGS(WV_DB_T(account)), 1, NULL,
-                  NULL, NULL);
+    /* Holds the account: of two that make codes at once, the second one's are those that count. */
+    r = wv_store_change(s, "UPDATE accounts SET created = created WHERE id = $1",
+                        WV_DB_ARGS(WV_DB_T(account)), 1);
+    if (r == 0)
+        r = wv_db_run(s->db, "DELETE FROM recovery WHERE account = $1", WV_DB_ARGS(WV_DB_T(account)), 1, NULL,
+                      NULL, NULL);
     for (size_t i = 0; r == 0 && i < WV_STORE_RECOVERY_CODES; i++)
         r = wv_db_run(s->db, "INSERT INTO recovery (account, hash) VALUES ($1, $2)",
                       WV_DB_ARGS(WV_DB_T(account), WV_DB_B(hashes[i], WV_STORE_HASH_BYTES)), 2, NULL, NULL,
@@ -216,8 +220,11 @@ int wv_store_add_token(struct wv_store *s, const struct wv_token *token)
 
 int wv_store_use_challenge(struct wv_store *s, const uint8_t challenge[32], int64_t expires)
 {
-    return wv_db_run(s->db, "INSERT INTO challenges (challenge, expires) VALUES ($1, $2)",
-                     WV_DB_ARGS(WV_DB_B(challenge, 32), WV_DB_I(expires)), 2, NULL, NULL, NULL);
+    /* No error of the database, so that a transaction goes on: a refusal has its line in the log. */
+    int r = wv_store_change(
+        s, "INSERT INTO challenges (challenge, expires) VALUES ($1, $2) ON CONFLICT (challenge) DO NOTHING",
+        WV_DB_ARGS(WV_DB_B(challenge, 32), WV_DB_I(expires)), 2);
+    return r == -ENOENT ? -EEXIST : r;
 }
 
 int wv_store_add_session(struct wv_store *s, const struct wv_token *token, const uint8_t challenge[32],

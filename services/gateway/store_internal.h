@@ -14,8 +14,6 @@ int wv_store_change(struct wv_store *s, const char *sql, const struct wv_db_valu
 /* Runs a query that gives at most one row; none is -ENOENT. */
 int wv_store_find(struct wv_store *s, const char *sql, const struct wv_db_value *args, size_t n,
                   wv_db_row_fn row, void *userdata);
-/* Ends a transaction: commits when R is 0, else rolls back. Returns R or what the commit says. */
-int wv_store_end(struct wv_store *s, int r);
 
 /* Columns, from foreign bytes: whatever does not fit is -EBADMSG. */
 int wv_store_text(const struct wv_db_value *v, char *ret, size_t capacity);

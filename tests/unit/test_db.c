@@ -227,6 +227,61 @@ START_TEST(transactions_are_whole_or_not)
 }
 END_TEST
 
+/* What is begun within a transaction is part of it, and nothing comes after what went wrong. */
+START_TEST(transactions_within_transactions)
+{
+    with_schema(_i);
+    uint64_t writes = wv_db_writes(db);
+    ck_assert_int_eq(wv_db_begin(db), 0);
+    ck_assert_int_eq(wv_db_begin(db), 0);
+    ck_assert_int_eq(add_owner(1, "a"), 0);
+    ck_assert_int_eq(wv_db_commit(db), 0);
+    ck_assert_uint_eq(wv_db_writes(db), writes); /* not yet */
+    ck_assert_int_eq(add_owner(2, "b"), 0);
+    ck_assert_int_eq(wv_db_commit(db), 0);
+    ck_assert_uint_eq(wv_db_writes(db), writes + 1);
+    ck_assert_int_eq(count("SELECT count(*) FROM owners"), 2);
+
+    ck_assert_int_eq(wv_db_begin(db), 0);
+    ck_assert_int_eq(add_owner(3, "c"), 0);
+    ck_assert_int_eq(wv_db_begin(db), 0);
+    ck_assert_int_eq(add_owner(4, "d"), 0);
+    wv_db_rollback(db);
+    ck_assert_int_eq(add_owner(5, "e"), -ECANCELED);
+    ck_assert_int_eq(wv_db_commit(db), -ECANCELED);
+    ck_assert_int_eq(count("SELECT count(*) FROM owners"), 2);
+
+    ck_assert_int_eq(wv_db_begin(db), 0);
+    ck_assert_int_eq(add_owner(3, "c"), 0);
+    ck_assert_int_eq(add_owner(1, "again"), -EEXIST);
+    ck_assert_int_eq(add_owner(4, "d"), -ECANCELED);
+    ck_assert_int_eq(wv_db_commit(db), -ECANCELED);
+    ck_assert_int_eq(add_owner(3, "c"), 0); /* on its own again */
+    ck_assert_uint_eq(wv_db_writes(db), writes + 2);
+    ck_assert_int_eq(count("SELECT count(*) FROM owners"), 3);
+    teardown();
+}
+END_TEST
+
+/* What is written into a file that was taken away is lost with the process that holds it. */
+START_TEST(a_file_that_was_taken_away_takes_nothing)
+{
+    char path[400], away[420];
+    with_schema(0);
+    snprintf(path, sizeof path, "%s", url + strlen("sqlite:"));
+    snprintf(away, sizeof away, "%s.away", path);
+    ck_assert_int_eq(add_owner(1, "a"), 0);
+    ck_assert_int_eq(rename(path, away), 0);
+    ck_assert_int_eq(add_owner(2, "b"), -ESTALE);
+    ck_assert(strstr(wv_db_reason(db), "moved"));
+    ck_assert_int_eq(wv_db_begin(db), -ESTALE);
+    ck_assert_int_eq(count("SELECT count(*) FROM owners"), 1);
+    ck_assert_int_eq(rename(away, path), 0);
+    ck_assert_int_eq(add_owner(2, "b"), 0);
+    teardown();
+}
+END_TEST
+
 /* A process that says each number only once it is written, and is killed: all it said is there. */
 START_TEST(what_was_acknowledged_survives_a_kill)
 {
@@ -351,6 +406,8 @@ int main(void)
     tcase_add_loop_test(t, transactions_are_whole_or_not, 0, kinds);
     tcase_add_loop_test(t, what_was_acknowledged_survives_a_kill, 0, kinds);
     tcase_add_loop_test(t, a_copy_is_made_while_it_is_used, 0, kinds);
+    tcase_add_loop_test(t, transactions_within_transactions, 0, kinds);
+    tcase_add_test(t, a_file_that_was_taken_away_takes_nothing);
     tcase_add_test(t, what_can_not_be_opened);
     tcase_add_test(t, a_file_of_our_own);
     suite_add_tcase(s, t);

@@ -124,8 +124,8 @@ START_TEST(challenges)
     uint8_t secret[32] = {1}, other[32] = {2}, key[32] = {3}, challenge[WV_CHALLENGE_BYTES],
             again[WV_CHALLENGE_BYTES];
     const int64_t now = 1700000000;
-    wv_challenge_make(secret, key, now, challenge);
-    wv_challenge_make(secret, key, now, again);
+    wv_challenge_make(secret, key, WV_CHALLENGE_ANY, now, challenge);
+    wv_challenge_make(secret, key, WV_CHALLENGE_ANY, now, again);
     ck_assert_mem_ne(challenge, again, sizeof again);
     ck_assert_int_eq(wv_challenge_check(secret, key, challenge, now), WV_CHALLENGE_FRESH);
     ck_assert_int_eq(wv_challenge_check(secret, key, challenge, now + 60), WV_CHALLENGE_FRESH);

@@ -313,6 +313,147 @@ START_TEST(the_first_value_of_a_setting_stays)
 }
 END_TEST
 
+/* ---- a database that takes nothing for a while ---- */
+
+static int say(const char *text, int i)
+{
+    struct wv_audit line = {.at = NOW + i, .actor = "Ann", .action = "test"};
+    snprintf(line.subject, sizeof line.subject, "%s%d", text, i);
+    return wv_store_audit(s, &line);
+}
+
+static int count_line(void *userdata, const struct wv_audit *line)
+{
+    return count(userdata);
+}
+
+static int lines_there(void)
+{
+    int n = 0;
+    ck_assert_int_eq(wv_store_audit_lines(s, NULL, 0, 100000, count_line, &n), 0);
+    return n;
+}
+
+static void sql(struct wv_db *db, const char *text)
+{
+    ck_assert_msg(wv_db_run(db, text, NULL, 0, nothing, NULL, NULL) == 0, "%s: %s", text, wv_db_reason(db));
+}
+
+/* Nothing is written, everything is read, and what was begun is undone as a whole. */
+static void check_refused(int error, int lines)
+{
+    struct wv_account a;
+    uint64_t writes = wv_store_writes(s);
+    ck_assert_int_eq(wv_store_try_write(s, WV_STORE_TRIAL_LARGE), error);
+    ck_assert_uint_ne(strlen(wv_store_reason(s)), 0);
+    ck_assert_uint_ne(strlen(wv_store_advice(error)), 0);
+    ck_assert_uint_eq(wv_store_writes(s), writes);
+    ck_assert_int_eq(wv_store_account(s, ann.id, &a), 0);
+    ck_assert_int_eq(wv_store_ping(s), 0);
+    ck_assert_int_eq(lines_there(), lines);
+}
+
+static void wait_for_writes(void)
+{
+    int r = -1;
+    for (int i = 0; r < 0 && i < 400; i++) {
+        r = wv_store_try_write(s, WV_STORE_TRIAL_LARGE);
+        if (r < 0)
+            usleep(50000);
+    }
+    ck_assert_msg(r == 0, "%s", wv_store_reason(s));
+    ck_assert_int_eq(say("again ", 0), 0);
+}
+
+/* What PostgreSQL says of a session is said when it is connected: the next one learns it. */
+START_TEST(a_read_only_time)
+{
+    struct wv_db *other = NULL;
+    open_store(_i);
+    ck_assert_int_eq(say("before ", 0), 0);
+    if (_i == 0) {
+        sql(wv_store_db(s), "PRAGMA query_only = ON");
+    } else {
+        ck_assert_int_eq(wv_db_open(&other, url, reason), 0);
+        sql(other, "ALTER DATABASE postgres SET default_transaction_read_only = on");
+        (void)wv_db_run(wv_store_db(s), "SELECT pg_terminate_backend(pg_backend_pid())", NULL, 0, nothing,
+                        NULL, NULL);
+    }
+    ck_assert_int_eq(say("refused ", 0), -EROFS);
+    ck_assert_int_eq(wv_store_set_password(s, ann.id, "x", NULL), -EROFS);
+    check_refused(-EROFS, 1);
+    if (_i == 0)
+        sql(wv_store_db(s), "PRAGMA query_only = OFF");
+    else
+        sql(other, "ALTER DATABASE postgres RESET default_transaction_read_only");
+    wait_for_writes();
+    ck_assert_int_eq(lines_there(), 2);
+    wv_db_close(other);
+    close_store();
+}
+END_TEST
+
+static char ballast[300];
+
+/* SQLite: as many pages as there are and no more (what a disk says is in tests/system). PostgreSQL: a small
+ * disk, and all that is left of it in a file. */
+static void fill_disk(int kind)
+{
+    if (kind == 0) {
+        sql(wv_store_db(s), "PRAGMA max_page_count = 1");
+        return;
+    }
+    sql(wv_store_db(s), "ALTER TABLE audit SET TABLESPACE small");
+    sql(wv_store_db(s), "ALTER TABLE settings SET TABLESPACE small");
+    static const char zeros[65536];
+    snprintf(ballast, sizeof ballast, "%s/ballast", getenv("WAVRY_TEST_POSTGRES_SMALL"));
+    FILE *f = fopen(ballast, "w");
+    ck_assert_ptr_nonnull(f);
+    while (fwrite(zeros, 1, sizeof zeros, f) == sizeof zeros)
+        ;
+    fclose(f);
+}
+
+static void free_disk(int kind)
+{
+    if (kind == 0)
+        sql(wv_store_db(s), "PRAGMA max_page_count = 1000000");
+    else
+        ck_assert_int_eq(unlink(ballast), 0);
+}
+
+START_TEST(a_full_disk)
+{
+    char text[200];
+    int done = 0, r = 0;
+    if (_i == 1 && !getenv("WAVRY_TEST_POSTGRES_SMALL"))
+        return; /* it takes root to make one */
+    open_store(_i);
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    fill_disk(_i);
+    for (; r == 0 && done < 5000; done += r == 0)
+        r = say(text, done);
+    ck_assert_msg(r == -ENOSPC, "%d after %d: %s", r, done, wv_store_reason(s));
+    check_refused(-ENOSPC, done);
+    /* A part of what belongs together is no part of the database. */
+    ck_assert_int_eq(wv_store_begin(s), 0);
+    r = 0;
+    for (int i = 0; r == 0 && i < 2000; i++)
+        r = say(text, i);
+    ck_assert_int_eq(wv_store_end(s, r), -ENOSPC);
+    ck_assert_int_eq(lines_there(), done);
+    free_disk(_i);
+    wait_for_writes();
+    ck_assert_int_eq(lines_there(), done + 1);
+    /* And once more with another process. */
+    wv_store_close(s);
+    ck_assert_int_eq(wv_store_open(&s, url, reason), 0);
+    ck_assert_int_eq(lines_there(), done + 1);
+    close_store();
+}
+END_TEST
+
 int main(void)
 {
     int kinds = getenv("WAVRY_TEST_POSTGRES") ? 2 : 1;
@@ -328,6 +469,8 @@ int main(void)
     tcase_add_loop_test(t, relays_are_kept_by_id, 0, kinds);
     tcase_add_loop_test(t, the_log_is_read_backwards, 0, kinds);
     tcase_add_loop_test(t, the_first_value_of_a_setting_stays, 0, kinds);
+    tcase_add_loop_test(t, a_read_only_time, 0, kinds);
+    tcase_add_loop_test(t, a_full_disk, 0, kinds);
     suite_add_tcase(suite, t);
     int code = wv_run_suite(suite);
     (void)rmdir(folder);
