@@ -223,6 +223,7 @@ static void on_error(struct finder *f, const struct wv_gateway_event *e)
     say_once(f, e->error, text);
 }
 
+/* On the connection's thread too: the identity was loaded before that began, and stays. */
 static int sign(void *userdata, const char *name, const uint8_t challenge[32], uint8_t ret_signature[64])
 {
     const struct app *a = userdata;
@@ -232,13 +233,7 @@ static int sign(void *userdata, const char *name, const uint8_t challenge[32], u
 static void take_event(struct finder *f)
 {
     struct wv_gateway_event *e = &f->event;
-    uint8_t signature[64];
     switch (e->kind) {
-    case WV_GATEWAY_CHALLENGE:
-        wv_timeline_note(f->a->timeline, "challenge");
-        if (sign(f->a, f->account.url.name, e->challenge, signature) == 0)
-            wv_gateway_live_sign(f->live, signature);
-        break;
     case WV_GATEWAY_WELCOME:
         wv_timeline_note(f->a->timeline, "welcome");
         f->last_error[0] = '\0';
@@ -261,6 +256,7 @@ static void take_event(struct finder *f)
     case WV_GATEWAY_LEASE:
         on_lease(f, e);
         break;
+    case WV_GATEWAY_CHALLENGE: /* sign() has it */
     case WV_GATEWAY_SENT:
         break;
     }
@@ -399,6 +395,7 @@ static int open_gateway(struct app *a)
     if (r == 0)
         r = wv_gateway_live_new(&f->live, f->account.ca_file);
     if (r == 0) {
+        wv_gateway_live_set_sign(f->live, sign, a);
         wv_gateway_live_aim(f->live, &f->account.url, f->own_key);
         a->finder = f;
     } else {

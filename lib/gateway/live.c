@@ -42,6 +42,8 @@ struct wv_gateway_live {
     bool stop, aimed, changed, is_signed, online;
     struct wv_gateway_url url;
     char key[WV_LIVE_KEY_TEXT];
+    wv_gateway_sign_fn sign;
+    void *sign_userdata;
     uint8_t signature[64];
     struct wv_gateway_event *events[EVENTS_MAX];
     size_t first_event, n_events;
@@ -170,6 +172,7 @@ static void put_off(struct wv_gateway_live *l, bool denied)
     ms = ms / 2 + randombytes_uniform((uint32_t)ms / 2 + 1);
     l->try_at = wv_now_ns() + ms * WV_NS_PER_MS;
     l->phase = PHASE_IDLE;
+    wv_gateway_close_socket(l->gateway);
     set_online(l, false);
 }
 
@@ -216,6 +219,24 @@ static void say_refused(struct wv_gateway_live *l, int r, const struct wv_gatewa
     put_off(l, denied);
 }
 
+/* The owner signs here and now, or is asked to. Takes E. */
+static void have_signed(struct wv_gateway_live *l, struct wv_gateway_event *e)
+{
+    uint8_t signature[64];
+    pthread_mutex_lock(&l->mutex);
+    wv_gateway_sign_fn sign = l->sign;
+    void *userdata = l->sign_userdata;
+    l->is_signed = false;
+    pthread_mutex_unlock(&l->mutex);
+    if (!sign) {
+        emit(l, e);
+        return;
+    }
+    if (sign(userdata, l->own_url.name, e->challenge, signature) == 0)
+        wv_gateway_live_sign(l, signature);
+    free(e);
+}
+
 /* Returns whether there is a challenge, which the owner is asked to sign. */
 static bool ask_challenge(struct wv_gateway_live *l, char ret_text[64])
 {
@@ -229,10 +250,7 @@ static bool ask_challenge(struct wv_gateway_live *l, char ret_text[64])
     if (good) {
         snprintf(ret_text, 64, "%s", text);
         snprintf(e->key, sizeof e->key, "%s", l->own_key);
-        pthread_mutex_lock(&l->mutex);
-        l->is_signed = false;
-        pthread_mutex_unlock(&l->mutex);
-        emit(l, e);
+        have_signed(l, e);
     } else {
         free(e);
         if (r == 0)
@@ -243,11 +261,31 @@ static bool ask_challenge(struct wv_gateway_live *l, char ret_text[64])
     return good;
 }
 
+static void say_hello(struct wv_gateway_live *l)
+{
+    json_t *hello = json_pack("{s:s,s:s}", "type", "hello", "token", l->token);
+    (void)wv_gateway_send(l->gateway, hello);
+    json_decref(hello);
+}
+
+static void begin_hello(struct wv_gateway_live *l, const char *token)
+{
+    snprintf(l->token, sizeof l->token, "%s", token);
+    l->phase = PHASE_HELLO;
+    l->hello_until = wv_now_ns() + HELLO_MS * WV_NS_PER_MS;
+    if (wv_gateway_socket(l->gateway) == WV_SOCKET_OPEN)
+        say_hello(l);
+    else if (wv_gateway_socket(l->gateway) == WV_SOCKET_NONE) /* it did not last */
+        (void)wv_gateway_open_socket(l->gateway);
+}
+
+/* The WebSocket opens beside the two questions: each takes round trips, and together they take no longer. */
 static void sign_in(struct wv_gateway_live *l)
 {
     struct wv_gateway_answer a;
     uint8_t signature[64];
     char text[100], challenge[64];
+    (void)wv_gateway_open_socket(l->gateway);
     if (!ask_challenge(l, challenge))
         return;
     if (!wait_signature(l, signature)) {
@@ -260,10 +298,7 @@ static void sign_in(struct wv_gateway_live *l)
     json_decref(body);
     const char *token = wv_gateway_text(a.body, "token", sizeof l->token - 1);
     if (r == 0 && token) {
-        snprintf(l->token, sizeof l->token, "%s", token);
-        l->phase = PHASE_HELLO;
-        l->hello_until = wv_now_ns() + HELLO_MS * WV_NS_PER_MS;
-        (void)wv_gateway_open_socket(l->gateway);
+        begin_hello(l, token);
     } else {
         if (r == 0)
             snprintf(a.sentence, sizeof a.sentence, "The gateway gave no token.");
@@ -277,9 +312,8 @@ static void sign_in(struct wv_gateway_live *l)
 static void on_opened(void *userdata)
 {
     struct wv_gateway_live *l = userdata;
-    json_t *hello = json_pack("{s:s,s:s}", "type", "hello", "token", l->token);
-    (void)wv_gateway_send(l->gateway, hello);
-    json_decref(hello);
+    if (l->phase == PHASE_HELLO)
+        say_hello(l);
 }
 
 static void on_closed(void *userdata, const char *why)
@@ -332,7 +366,7 @@ static void on_message(void *userdata, json_t *object)
     const char *id = wv_gateway_text(object, "id", WV_LIVE_ID_BYTES - 1);
     const char *error = wv_gateway_text(object, "error", 40);
     const char *text = wv_gateway_text(object, "message", WV_LIVE_TEXT_BYTES - 1);
-    if (!type)
+    if (!type || l->phase == PHASE_IDLE) /* we have not said who we are */
         return;
     if (!strcmp(type, "welcome"))
         on_welcome(l, object);
@@ -512,6 +546,14 @@ void wv_gateway_live_aim(struct wv_gateway_live *l, const struct wv_gateway_url 
 int wv_gateway_live_fd(const struct wv_gateway_live *l)
 {
     return l->event_fd;
+}
+
+void wv_gateway_live_set_sign(struct wv_gateway_live *l, wv_gateway_sign_fn sign, void *userdata)
+{
+    pthread_mutex_lock(&l->mutex);
+    l->sign = sign;
+    l->sign_userdata = userdata;
+    pthread_mutex_unlock(&l->mutex);
 }
 
 void wv_gateway_live_sign(struct wv_gateway_live *l, const uint8_t signature[64])

@@ -1,9 +1,10 @@
 /* A machine's standing connection to a gateway, on a thread of its own, which may wait for names and answers
  * for as long as they take. Signs in by the machine's key, keeps the WebSocket open, and tries again with
- * growing, uneven pauses. It holds no key: what is to be signed comes out as an event. */
+ * growing, uneven pauses. It holds no key: what is to be signed comes out as an event, or goes to its owner's
+ * function. */
 #pragma once
 
-#include "lib/gateway/url.h"
+#include "lib/gateway/sign_in.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,6 +50,9 @@ int wv_gateway_live_new(struct wv_gateway_live **ret, const char *ca_file);
 /* Ends the thread, at the latest when what it waits for gives up. Returns NULL. */
 struct wv_gateway_live *wv_gateway_live_free(struct wv_gateway_live *l);
 
+/* Who signs challenges, on the connection's own thread; NULL: each comes out as WV_GATEWAY_CHALLENGE. Call it
+ * before wv_gateway_live_aim(). */
+void wv_gateway_live_set_sign(struct wv_gateway_live *l, wv_gateway_sign_fn sign, void *userdata);
 /* Which gateway, and under which key (text); URL NULL: none. */
 void wv_gateway_live_aim(struct wv_gateway_live *l, const struct wv_gateway_url *url, const char *key);
 /* An eventfd that counts events. Read it, then take all of them. */

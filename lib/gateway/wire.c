@@ -18,6 +18,7 @@
 #define SYSTEM_CA   "/etc/ssl/certs/ca-certificates.crt"
 #define SUBPROTOCOL "wavry-signal.1"
 #define DISTANCE_S  20 /* of pings */
+#define WARM_S      3  /* a connection waits so long for the next question */
 #define PATIENCE_S  45 /* without a sign of life the WebSocket is over */
 
 struct call {
@@ -200,6 +201,8 @@ static void run_call(struct wv_gateway *g, struct call *c, const char *method, c
     fill_connect(g, &i, path);
     i.method = method;
     i.local_protocol_name = "http";
+    i.ssl_connection |= LCCSCF_PIPELINE;
+    i.keep_warm_secs = WARM_S;
     i.pwsi = &c->wsi;
     g->call = c;
     g->deadline_over = false;
