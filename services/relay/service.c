@@ -20,6 +20,8 @@
 #define HEARTBEAT_NS (200 * WV_NS_PER_MS)
 #define SWEEP_NS     WV_NS_PER_S
 #define OWN_MAX      64
+#define GATHER_MIN   3  /* messages that a pause must bring, or it is not taken */
+#define GATHER_MANY  16 /* so many, and it does not matter how late the pause ends */
 #define STORED_MAX   16
 
 struct watched {
@@ -40,7 +42,10 @@ struct wv_relay_service {
 
     struct watched watched[WV_RELAY_LISTEN_MAX];
     struct wv_loop_source *send_timer, *heartbeat_timer;
-    uint64_t spin_ns, received_ns;
+    uint64_t spin_ns, gather_ns, received_ns;
+    uint64_t distance_ns;          /* between messages, on average of late */
+    uint64_t late_ns;              /* of pauses, on average of late */
+    bool may_gather;               /* datagrams came since the last pause, and none are waiting */
     struct rift_relay_clock clock; /* of this turn */
     struct rift_relay_stats told;  /* as last copied to the metrics */
     uint64_t next_beat_ns, next_sweep_ns, watchdog_period_ns, watchdog_next_ns;
@@ -153,14 +158,25 @@ static int on_datagram(void *userdata, const struct rift_relay_address *from, ui
     return rift_relay_receive(s->relay, from, datagram, len, ecn, &s->clock, ret_to);
 }
 
+/* N messages came since those before. A silence counts as one pause at most: what begins anew is fast soon.
+ */
+static void note_distance(struct wv_relay_service *s, uint64_t now, size_t n)
+{
+    uint64_t since = WV_MIN(now - s->received_ns, WV_NS_PER_MS);
+    s->received_ns = now;
+    if (n)
+        s->distance_ns += (since / n >> 3) - (s->distance_ns >> 3);
+}
+
 static int on_readable(void *userdata, uint32_t events, uint64_t now)
 {
     struct watched *w = userdata;
     struct wv_relay_service *s = w->service;
+    size_t n = 0;
     int r = 1;
     s->clock = (struct rift_relay_clock){now, unix_s()};
     for (int round = 0; r > 0 && round < ROUNDS; round++) {
-        r = wv_relay_udp_turn(s->udp, w->socket, on_datagram, s);
+        r = wv_relay_udp_turn(s->udp, w->socket, on_datagram, s, &n);
         if (r < 0) {
             wv_error("a socket failed", "socket=%zu error=\"%s\"", w->socket, strerror(-r));
             return r;
@@ -171,15 +187,43 @@ static int on_readable(void *userdata, uint32_t events, uint64_t now)
             s->clock.now = wv_now_ns();
     }
     settle(s);
-    s->received_ns = wv_now_ns();
-    wv_metric_record(s->metrics, WV_R_BUSY_US, (s->received_ns - now) / WV_NS_PER_US);
+    uint64_t end = wv_now_ns();
+    note_distance(s, end, n);
+    s->may_gather = r == 0;
+    wv_metric_record(s->metrics, WV_R_BUSY_US, (end - now) / WV_NS_PER_US);
     return 0;
 }
 
-/* Who was woken a moment ago will be again: it is not worth the sleep, nor the delay of waking up. */
+/* A pause of gather_ns from the last datagrams on. What a timer is late by, which is as long as the pause on
+ * some virtual machines, is known from the pauses before and part of it, unless very much comes: then there
+ * is a queue anyway. Returns whether there was one. */
+static bool gather(struct wv_relay_service *s)
+{
+    uint64_t begin = wv_now_ns(), end = s->received_ns + s->gather_ns;
+    uint64_t late = s->distance_ns * GATHER_MANY < s->gather_ns ? 0 : s->late_ns;
+    if (begin + late + s->gather_ns / 4 > end) { /* shorter ones don't bring what they cost */
+        s->late_ns -= s->late_ns >> 10;          /* one bad moment is not for ever */
+        return false;
+    }
+    uint64_t length = end - begin - late;
+    const struct timespec pause = {.tv_nsec = (long)length};
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    uint64_t since = wv_now_ns() - begin;
+    late = since > length ? since - length : 0;
+    s->late_ns += (WV_MIN(late, s->gather_ns) >> 4) - (s->late_ns >> 4);
+    return true;
+}
+
+/* Who was woken a moment ago will be again: it is not worth the sleep, nor the delay of waking up. Where much
+ * comes, a short pause lets it come together, as a network card does: one call for many datagrams, one
+ * message for those of one peer. */
 static bool on_prepare(void *userdata, uint64_t now)
 {
     struct wv_relay_service *s = userdata;
+    bool pays = s->may_gather && s->distance_ns * GATHER_MIN < s->gather_ns;
+    s->may_gather = false;
+    if (pays && gather(s))
+        return true;
     return s->spin_ns && now < s->received_ns + s->spin_ns;
 }
 
@@ -427,6 +471,8 @@ int wv_relay_service_start(struct wv_relay_service *s)
         r = wv_loop_add_fd(s->loop, wv_relay_udp_fd(s->udp, i), EPOLLIN, on_readable, &s->watched[i], NULL);
     }
     s->spin_ns = (uint64_t)wv_config_int(s->settings->config, "spin_us") * WV_NS_PER_US;
+    s->gather_ns = (uint64_t)wv_config_int(s->settings->config, "gather_us") * WV_NS_PER_US;
+    s->distance_ns = WV_NS_PER_MS;
     if (r == 0)
         r = wv_loop_add_prepare(s->loop, on_prepare, s, NULL);
     if (r == 0)

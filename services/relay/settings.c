@@ -45,6 +45,10 @@ static const struct wv_config_entry config_table[] = {
     {"spin_us", WV_CONFIG_INT, "50", 0, 1000, NULL,
      "How long to look for the next datagram before going to sleep, in microseconds: delay for processor "
      "time."},
+    {"gather_us", WV_CONFIG_INT, "40", 0, 1000, NULL,
+     "Pause in which datagrams come together while so many come that it pays, in microseconds: processor "
+     "time "
+     "for delay."},
     {"drain", WV_CONFIG_BOOL, "false", 0, 0, NULL,
      "Begin by taking no new leases; SIGUSR1 and SIGUSR2 turn this on and off."},
     {"state_file", WV_CONFIG_STRING, "", 0, 0, NULL,

@@ -528,7 +528,8 @@ static void take_message(struct wv_relay_udp *u, size_t socket, size_t i, wv_rel
     }
 }
 
-int wv_relay_udp_turn(struct wv_relay_udp *u, size_t socket, wv_relay_datagram_fn fn, void *userdata)
+int wv_relay_udp_turn(struct wv_relay_udp *u, size_t socket, wv_relay_datagram_fn fn, void *userdata,
+                      size_t *n_messages)
 {
     for (size_t i = 0; i < RX_BATCH; i++) {
         u->rx[i].msg_hdr.msg_namelen = sizeof u->rx_from[i];
@@ -547,5 +548,6 @@ int wv_relay_udp_turn(struct wv_relay_udp *u, size_t socket, wv_relay_datagram_f
         take_message(u, socket, (size_t)i, fn, userdata);
     wv_metric_add(u->metrics, WV_R_MESSAGES_IN, (uint64_t)n);
     wv_relay_udp_flush(u);
+    *n_messages += (size_t)n;
     return n == RX_BATCH;
 }

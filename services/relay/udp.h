@@ -26,9 +26,10 @@ int wv_relay_udp_fd(const struct wv_relay_udp *u, size_t socket);
  * all. Returns how many of CAPACITY it wrote. */
 size_t wv_relay_udp_own(const struct wv_relay_udp *u, struct rift_relay_address *ret, size_t capacity);
 
-/* One batch of SOCKET: what FN says goes on has left when this returns. Returns whether more may be waiting,
- * or a negative errno that no network could cause. */
-int wv_relay_udp_turn(struct wv_relay_udp *u, size_t socket, wv_relay_datagram_fn fn, void *userdata);
+/* One batch of SOCKET: what FN says goes on has left when this returns; N_MESSAGES grows by what came.
+ * Returns whether more may be waiting, or a negative errno that no network could cause. */
+int wv_relay_udp_turn(struct wv_relay_udp *u, size_t socket, wv_relay_datagram_fn fn, void *userdata,
+                      size_t *n_messages);
 /* One datagram of ours. Collected until the flush. */
 void wv_relay_udp_put(struct wv_relay_udp *u, const struct rift_relay_out *out);
 void wv_relay_udp_flush(struct wv_relay_udp *u);

@@ -18,7 +18,7 @@ struct way {
     uint8_t heads[FLOWS_MAX][HEAD_MAX];
 };
 
-int udp_socket(struct sockaddr_in *ret_name); /* on 127.0.0.1; ends the program when that fails */
+int udp_socket(struct sockaddr_in *ret_name); /* on --here; ends the program when that fails */
 _Noreturn void die(const char *what);
 
 /* A lease for each flow, signed with the key of SEED, both sides bound. */

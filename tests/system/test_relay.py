@@ -300,6 +300,20 @@ class Relay(SystemTest):
         self.assertGreater(self.count("shaped_total"), 500)
         self.assertTrue(a.pass_to(b, b"and afterwards all is as before"))
 
+    def test_what_comes_fast_leaves_together(self):
+        self.again(signal.SIGTERM, "--set", "gather_us=1000")
+        _, (a, b) = self.pair(rate=10000000)
+        b.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        for i in range(3000):
+            a.send(a.header + struct.pack("<I", i))
+        numbers = []
+        while d := b.receive_kind(48, 0.3):
+            numbers.append(struct.unpack("<I", d[8:12])[0])
+        self.assertGreater(len(numbers), 2000)
+        self.assertEqual(numbers, sorted(numbers))
+        self.assertLess(self.count("messages_sent_total"), self.count("forwarded_total") / 2)
+        self.assertTrue(a.pass_to(b, b"and one alone leaves, too"))
+
     def test_stun(self):
         request = struct.pack(">HHI", 1, 0, 0x2112A442) + bytes(range(12))
         peer = Peer(self.port, self.keys[0], 0)
