@@ -38,6 +38,14 @@ enum wv_reach_scope wv_reach_scope(const uint8_t address[16])
     return (address[0] & 0xfe) == 0xfc ? WV_REACH_SCOPE_PRIVATE : WV_REACH_SCOPE_GLOBAL;
 }
 
+bool wv_reach_is_offered(const uint8_t address[16], const uint8_t (*seen)[WV_REACH_ADDRESS_BYTES], size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (wv_reach_scope(address) == WV_REACH_SCOPE_PRIVATE && !memcmp(seen[i], address, 16))
+            return true;
+    return wv_reach_scope(address) == WV_REACH_SCOPE_GLOBAL;
+}
+
 /* IPv6 that the whole world reaches, then IPv4, then IPv6 of this place only. 0: of no use. */
 static uint32_t fill(const struct sockaddr *name, uint8_t ret[WV_REACH_ADDRESS_BYTES])
 {

@@ -22,6 +22,11 @@ enum wv_reach_scope {
 bool wv_reach_is_v4(const uint8_t address[16]);
 enum wv_reach_scope wv_reach_scope(const uint8_t address[16]);
 
+/* Whether clients should be told of ADDRESS, which a router says is its own. A private one is that of a
+ * router behind another one: of use only when STUN servers see this host there (SEEN: N addresses and their
+ * ports). */
+bool wv_reach_is_offered(const uint8_t address[16], const uint8_t (*seen)[WV_REACH_ADDRESS_BYTES], size_t n);
+
 /* The router that this machine sends to the world through, and the address that it does so from. */
 struct wv_reach_router {
     uint8_t router[16], own[16];

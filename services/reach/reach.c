@@ -81,13 +81,9 @@ static bool tell(struct wv_reach *r, enum wv_reach_to to, const ProtobufCMessage
 
 /* ---- the router ---- */
 
-/* A port of a router that stands behind another one is of use only to those who see this host there. */
 static bool is_offered(const struct wv_reach *r, const uint8_t address[18])
 {
-    for (size_t i = 0; i < r->n_seen; i++)
-        if (!memcmp(r->seen[i], address, 16))
-            return true;
-    return wv_reach_scope(address) == WV_REACH_SCOPE_GLOBAL;
+    return wv_reach_is_offered(address, r->seen, r->n_seen);
 }
 
 static bool is_local(const struct wv_reach *r, const uint8_t address[18])

@@ -189,6 +189,27 @@ START_TEST(scopes_of_addresses)
 }
 END_TEST
 
+START_TEST(a_router_behind_another_one)
+{
+    uint8_t public[16], private[16], shared[16], loopback[16];
+    uint8_t seen[2][WV_REACH_ADDRESS_BYTES] = {0};
+    address("203.0.113.9", public);
+    address("10.1.2.3", private);
+    address("100.64.1.1", shared);
+    address("127.0.0.1", loopback);
+    ck_assert(wv_reach_is_offered(public, seen, 0));
+    ck_assert(!wv_reach_is_offered(private, seen, 0));
+    ck_assert(!wv_reach_is_offered(shared, seen, 0));
+    memcpy(seen[0], public, 16);
+    memcpy(seen[1], private, 16);
+    ck_assert(wv_reach_is_offered(private, seen, 2)); /* the gateway is within the same company */
+    ck_assert(!wv_reach_is_offered(private, seen, 1));
+    ck_assert(!wv_reach_is_offered(shared, seen, 2));
+    memcpy(seen[0], loopback, 16);
+    ck_assert(!wv_reach_is_offered(loopback, seen, 2)); /* whatever a server says */
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("pcp");
@@ -199,6 +220,7 @@ int main(void)
     tcase_add_test(t, lengths_are_believed_to_nobody);
     tcase_add_test(t, versions_and_results);
     tcase_add_test(t, scopes_of_addresses);
+    tcase_add_test(t, a_router_behind_another_one);
     suite_add_tcase(s, t);
     return wv_run_suite(s);
 }
