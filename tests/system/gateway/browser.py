@@ -102,9 +102,14 @@ class Browser:
     def wait(self, condition, what):
         """Until CONDITION() is true; its value. What goes away while one looks at it is looked for again."""
         deadline = time.monotonic() + WAIT_S
+        look = time.monotonic() + 2
         while True:
             try:
                 value = condition()
+                if not value and time.monotonic() > look:
+                    look += 2  # an interface of this machine came or went: Chromium gives up what it loads
+                    if "ERR_NETWORK_CHANGED" in self.text():
+                        self.do("POST", "/refresh", {})
             except WebDriverError as e:
                 if e.error not in ("stale element reference", "no such element", "javascript error"):
                     raise

@@ -200,9 +200,9 @@ class Container:
     def memory(self, item):
         """Where the memory called ITEM is in the supervisor's hands: (its process in the container, the descriptor)."""
         pid = self.show("wavry-supervisor", "MainPID")["MainPID"]
-        for fd in self.run("ls", f"/proc/{pid}/fd", check=True).stdout.split():
-            if self.run("readlink", f"/proc/{pid}/fd/{fd}").stdout.startswith(f"/memfd:{item}"):
-                return int(pid), int(fd)
+        found = re.search(rf"(\d+) -> /memfd:{re.escape(item)}", self.run("ls", "-l", f"/proc/{pid}/fd", check=True).stdout)
+        if found:
+            return int(pid), int(found[1])
         raise AssertionError(f"the supervisor has no {item}")
 
     def held_keys(self):

@@ -119,13 +119,24 @@ class Faults(unittest.TestCase):
 
     # ---- memory
 
-    def spoil(self, item, where):
-        """Writes garbage into the memory called ITEM, by way of the supervisor's descriptor."""
+    @staticmethod
+    def place(item):
+        """The memory called ITEM, by way of the supervisor's descriptor."""
         pid, fd = container.memory(item)
-        with open(f"/proc/{container.host_pid(pid)}/fd/{fd}", "r+b", buffering=0) as memory:
+        return f"/proc/{container.host_pid(pid)}/fd/{fd}"
+
+    @staticmethod
+    def spoil(place, where):
+        with open(place, "r+b", buffering=0) as memory:
             for offset in where:
                 memory.seek(offset)
                 memory.write(GARBAGE)
+
+    @staticmethod
+    def end_stopped(stage, pid):
+        """Before the watchdog does, or after it did."""
+        container.run("kill", "-KILL", str(pid))
+        container.wait_new(stage, pid)
 
     def assert_calm(self, before):
         """Nobody starts again and again."""
@@ -138,11 +149,10 @@ class Faults(unittest.TestCase):
     def test_a_spoilt_vault_of_sessions(self):
         client = self.client()
         before = container.stages()
-        old = container.main_pid("transport")
+        old, place = container.main_pid("transport"), self.place("wavry-session-vault")
         container.kill("transport", "STOP")  # so that it writes nothing in between
-        self.spoil("wavry-session-vault", range(0, 64 * 1024, 4096))
-        container.kill("transport", "KILL")
-        container.wait_new("transport", old)
+        self.spoil(place, range(0, 64 * 1024, 4096))
+        self.end_stopped("transport", old)
         wait_for(lambda: client.presses_of_new_session(), 20, lambda: client.log()[-1500:])
         self.assert_calm(before)
         client.wait_press()
@@ -152,11 +162,10 @@ class Faults(unittest.TestCase):
         """Whose keys nobody knows any more is not served on: told so, and connects anew."""
         client = self.client()
         before = container.stages()
-        old = container.main_pid("identity")
+        old, place = container.main_pid("identity"), self.place("wavry-identity-page")
         container.kill("identity", "STOP")
-        self.spoil("wavry-identity-page", range(0, 64 * 1024, 4096))
-        container.kill("identity", "KILL")
-        container.wait_new("identity", old)
+        self.spoil(place, range(0, 64 * 1024, 4096))
+        self.end_stopped("identity", old)
         wait_for(lambda: client.presses_of_new_session(), 20, lambda: client.log()[-1500:])
         self.assert_calm(before)
         client.wait_press()
@@ -167,7 +176,7 @@ class Faults(unittest.TestCase):
             with self.subTest(item=item):
                 client = self.client()
                 before = container.stages()
-                self.spoil(item, [0])
+                self.spoil(self.place(item), [0])
                 time.sleep(1)
                 self.assert_calm(before)
                 client.wait_press(20)
@@ -176,7 +185,7 @@ class Faults(unittest.TestCase):
     def test_a_spoilt_page_of_metrics(self):
         client = self.client()
         before = container.stages()
-        self.spoil("wavry-metrics", [0])
+        self.spoil(self.place("wavry-metrics"), [0])
         container.run("wavryctl", "metrics", "--json")
         client.wait_press()
         self.assert_calm(before)
