@@ -246,6 +246,10 @@ int wv_http_write_head(struct wv_request *q, unsigned char **p, unsigned char *e
             p, end);
     if (r == 0 && q->file)
         r = add(q, "referrer-policy:", "no-referrer", p, end);
+    if (r == 0 && q->file)
+        r = add(q, "vary:", "accept-encoding", p, end);
+    if (r == 0 && q->file_coding)
+        r = add(q, "content-encoding:", q->file_coding, p, end);
     if (r == 0 && q->file_tag)
         r = add(q, "etag:", q->file_tag, p, end);
     if (r == 0 && q->status == 401)

@@ -8,7 +8,13 @@ struct wv_page_file {
     const char *tag;         /* names this content: an ETag */
     const void *data;
     size_t len;
+    const char *gzip_tag; /* the same for who takes gzip (RFC 1952): it was made when the program was built */
+    const void *gzip;
+    size_t gzip_len;
 };
+
+/* Whether who sent ACCEPT_ENCODING (RFC 9110, 12.5.3) takes gzip by name. */
+bool wv_page_takes_gzip(const char *accept_encoding);
 
 /* Made from services/gateway/page/ when the program is built. The last one has no path. */
 extern const struct wv_page_file wv_page_files[];

@@ -61,8 +61,9 @@ struct wv_request {
     char cookie[160]; /* Set-Cookie */
     const void *file; /* a page's bytes instead of REPLY, never freed */
     size_t file_len;
-    const char *file_type; /* their media type */
-    const char *file_tag;  /* their ETag; with a status of 304 they are named and not sent */
+    const char *file_type;   /* their media type */
+    const char *file_tag;    /* their ETag; with a status of 304 they are named and not sent */
+    const char *file_coding; /* their Content-Encoding, NULL: none */
 
     /* http.c's alone. */
     wv_request_work_fn work;

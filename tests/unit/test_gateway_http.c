@@ -1,6 +1,7 @@
 /* What strangers send to a gateway, before any of it counts: JSON, headers, paths, addresses. */
 #include "lib/base/util.h"
 #include "services/gateway/http_head.h"
+#include "services/gateway/page.h"
 #include "services/gateway/routes.h"
 
 #include <arpa/inet.h>
@@ -24,6 +25,20 @@ START_TEST(json_that_is_one)
     ck_assert_str_eq(wv_json_text(o, "a", ""), "ü");
     ck_assert_str_eq(wv_json_text(o, "b", "none"), "none");
     json_decref(o);
+}
+END_TEST
+
+START_TEST(who_takes_gzip)
+{
+    static const char *const yes[] = {"gzip",           "GZIP",         "br, gzip", "br;q=1.0,\tgzip;q=0.5",
+                                      "gzip ; q=0.001", "deflate,gzip,"};
+    static const char *const no[] = {"",          "identity",      "br",       "gzip;q=0", "x-gzip",
+                                     "gzip;q=0.", "gzip; q=0.000", "gzipped",  "br;gzip",  ",,;;",
+                                     "*",         "gzip;q=",       "gzip;q=x", ", ,"};
+    for (size_t i = 0; i < WV_ARRAY_SIZE(yes); i++)
+        ck_assert_msg(wv_page_takes_gzip(yes[i]), "%s", yes[i]);
+    for (size_t i = 0; i < WV_ARRAY_SIZE(no); i++)
+        ck_assert_msg(!wv_page_takes_gzip(no[i]), "%s", no[i]);
 }
 END_TEST
 
@@ -268,6 +283,7 @@ int main(void)
     if (sodium_init() < 0)
         return 1;
     tcase_add_test(c, json_that_is_one);
+    tcase_add_test(c, who_takes_gzip);
     tcase_add_test(c, json_that_is_none);
     tcase_add_test(c, json_that_is_too_much);
     tcase_add_test(c, fields);

@@ -1,4 +1,5 @@
-# cmake -DFOLDER=... -DOUT=... -P embed.cmake: the page's files as C arrays, each with the tag that names its content.
+# cmake -DFOLDER=... -DOUT=... -P embed.cmake: the page's files as C arrays, as they are and made smaller, each with the
+# tag that names its content. The same files always give the same bytes (gzip -n).
 set(files
   "/|index.html|text/html\; charset=utf-8"
   "/page/page.css|page.css|text/css\; charset=utf-8"
@@ -24,10 +25,15 @@ foreach(entry IN LISTS files)
   file(READ ${FOLDER}/${name} hex HEX)
   file(SHA256 ${FOLDER}/${name} tag)
   string(SUBSTRING ${tag} 0 32 tag)
+  execute_process(COMMAND gzip -9 -n -c ${FOLDER}/${name} OUTPUT_FILE ${OUT}.gz COMMAND_ERROR_IS_FATAL ANY)
+  file(READ ${OUT}.gz gzip HEX)
+  file(REMOVE ${OUT}.gz)
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
-  string(APPEND arrays "static const unsigned char file_${n}[] = {${bytes}};\n")
-  string(APPEND entries
-    "    {\"${path}\", \"${type}\", \"\\\"${tag}\\\"\", file_${n}, sizeof file_${n}},\n")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," gzip_bytes "${gzip}")
+  string(APPEND arrays "static const unsigned char file_${n}[] = {${bytes}};\n"
+    "static const unsigned char gzip_${n}[] = {${gzip_bytes}};\n")
+  string(APPEND entries "    {\"${path}\", \"${type}\", \"\\\"${tag}\\\"\", file_${n}, sizeof file_${n},\n"
+    "     \"\\\"${tag}-gzip\\\"\", gzip_${n}, sizeof gzip_${n}},\n")
   math(EXPR n "${n} + 1")
 endforeach()
 file(WRITE ${OUT} "/* Made by embed.cmake from the files of services/gateway/page. */

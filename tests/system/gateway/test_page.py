@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """The operator's page in a real browser (Chromium without a screen), against a real gateway with TLS: by mouse and by
 keyboard, on a desktop and on a phone. With WAVRY_SCREENSHOTS=FOLDER pictures of every view are left there."""
+import gzip
 import json
+import os
 import sqlite3
 import time
 import unittest
@@ -646,6 +648,13 @@ class Policy(PageTest):
             again = self.file(path, {"If-None-Match": headers["etag"]})
             self.assertEqual((again[0], again[1]["etag"], again[2]), (304, headers["etag"], b""))
             self.assertEqual(self.file(path, {"If-None-Match": '"other"'})[2], body)
+            self.assertEqual((headers["vary"], headers.get("content-encoding")), ("accept-encoding", None))
+            self.assertEqual(self.file(path, {"Accept-Encoding": "br, gzip;q=0"})[2], body)
+            small = self.file(path, {"Accept-Encoding": "br, GZIP;q=0.5", "If-None-Match": headers["etag"]})
+            self.assertEqual((small[0], small[1]["content-encoding"], gzip.decompress(small[2])), (200, "gzip", body))
+            self.assertNotEqual(small[1]["etag"], headers["etag"])
+            again = self.file(path, {"Accept-Encoding": "gzip", "If-None-Match": small[1]["etag"]})
+            self.assertEqual((again[0], again[1]["etag"], again[2]), (304, small[1]["etag"], b""))
         self.assertEqual(self.file("/page/embed.cmake")[0], 404)
         # A script that got into the page somehow is not run, and a form of it sends nothing.
         b.open(self.page())
@@ -658,6 +667,22 @@ class Policy(PageTest):
         b.wait(lambda: seen.extend(b.console()) or sum("Content Security Policy" in e["message"] for e in seen) >= 2,
                lambda: "two refusals of " + json.dumps(seen))
         self.assertIsNone(b.js("return window.owned || null"))
+
+    def test_it_is_small(self):
+        b = self.browser
+        b.open(self.page())
+        b.find("#sign-in")
+        read = """return [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+            .map((e) => [new URL(e.name).pathname, e.encodedBodySize, e.decodedBodySize, e.transferSize])"""
+        b.wait(lambda: "/page/icon.svg" in [e[0] for e in b.js(read)] or len(b.js(read)) >= 12, "all of it")
+        files = [e for e in b.js(read) if e[0] == "/" or e[0].startswith("/page/")]
+        figures = [len(files), sum(e[1] for e in files), sum(e[2] for e in files), sum(e[3] for e in files)]
+        if os.environ.get("WAVRY_SCREENSHOTS"):
+            print("files, bytes as sent, as unpacked, with their heads:", figures)
+        self.assertEqual(len({e[0] for e in files}), len(files))  # what is loaded ahead is what is used
+        self.assertLess(figures[0], 14)
+        self.assertLess(figures[1], 32 << 10)
+        self.assertNotIn("/page/qr.js", [e[0] for e in files])
 
     def test_qr_codes_of_every_size(self):
         b = self.browser
