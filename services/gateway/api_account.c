@@ -237,27 +237,31 @@ static void post_recovery(struct wv_request *q)
 
 static int add_line(void *userdata, const struct wv_audit *line)
 {
-    json_array_append_new(userdata,
-                          json_pack("{s:I, s:s, s:s, s:s, s:s, s:s}", "at", (json_int_t)line->at, "account",
-                                    line->account, "actor", line->actor, "action", line->action, "subject",
-                                    line->subject, "address", line->address));
+    json_array_append_new(userdata, json_pack("{s:s, s:I, s:s, s:s, s:s, s:s, s:s}", "id", line->id, "at",
+                                              (json_int_t)line->at, "account", line->account, "actor",
+                                              line->actor, "action", line->action, "subject", line->subject,
+                                              "address", line->address));
     return 0;
 }
 
 static void read_audit(struct wv_request *q, struct wv_store *store)
 {
-    char text[24];
+    char text[24], line[WV_STORE_ID_BYTES];
     int64_t before = 0, limit = 50;
     bool all = wv_request_query(q, "all", text, sizeof text) && !strcmp(text, "1");
     if ((wv_request_query(q, "before", text, sizeof text) &&
          wv_http_length(text, INT64_MAX / 16, &before) < 0) ||
         (wv_request_query(q, "limit", text, sizeof text) && wv_http_length(text, AUDIT_LINES, &limit) < 0))
         return wv_request_refuse(q, WV_REFUSE_BAD_FIELD, "before is a Unix time, limit is 1 to 200.");
+    bool within = wv_request_query(q, "before_id", line, sizeof line);
+    if (within && (!before || strspn(line, "0123456789abcdef") != sizeof line - 1))
+        return wv_request_refuse(q, WV_REFUSE_BAD_FIELD,
+                                 "before_id is the id of a line, and before the time of the same line.");
     if (all && !q->who.admin)
         return wv_request_refuse(q, WV_REFUSE_NOT_ADMIN, NULL);
     json_t *lines = json_array();
-    int r = wv_store_audit_lines(store, all ? NULL : q->who.account, before, (uint32_t)WV_MAX(limit, 1),
-                                 add_line, lines);
+    int r = wv_store_audit_lines(store, all ? NULL : q->who.account, before, within ? line : NULL,
+                                 (uint32_t)WV_MAX(limit, 1), add_line, lines);
     if (r == 0)
         return wv_request_answer(q, 200, json_pack("{s:o}", "audit", lines));
     json_decref(lines);

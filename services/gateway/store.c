@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <time.h>
 
 int wv_store_open(struct wv_store **ret, const char *url, char reason[WV_DB_REASON_BYTES])
 {
@@ -288,10 +290,26 @@ int wv_store_relays(struct wv_store *s, wv_store_relay_fn each, void *userdata)
                      0, take_relay, &to, NULL);
 }
 
+/* 16 digits of the time, which never stands still within this process, then random ones. Of several gateways
+ * the order within a second is that of their clocks. */
+static void new_line_id(char ret_id[WV_STORE_ID_BYTES])
+{
+    static _Atomic uint64_t last;
+    struct timespec t;
+    char random[WV_STORE_ID_BYTES];
+    clock_gettime(CLOCK_REALTIME, &t);
+    uint64_t now = (uint64_t)t.tv_sec * WV_NS_PER_S + (uint64_t)t.tv_nsec, before = atomic_load(&last), next;
+    do
+        next = WV_MAX(now, before + 1);
+    while (!atomic_compare_exchange_weak(&last, &before, next));
+    wv_store_new_id(random);
+    snprintf(ret_id, WV_STORE_ID_BYTES, "%016llx%.16s", (unsigned long long)next, random);
+}
+
 int wv_store_audit(struct wv_store *s, const struct wv_audit *line)
 {
     char id[WV_STORE_ID_BYTES];
-    wv_store_new_id(id);
+    new_line_id(id);
     return wv_db_run(s->db,
                      "INSERT INTO audit (id, at, account, actor, action, subject, address) "
                      "VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -310,29 +328,31 @@ static int take_audit(void *userdata, const struct wv_db_value *row, size_t n)
     struct audits *to = userdata;
     struct wv_audit line;
     memset(&line, 0, sizeof line);
-    if (n != 6 || wv_store_number(&row[0], &line.at) < 0 ||
+    if (n != 7 || wv_store_number(&row[0], &line.at) < 0 ||
         wv_store_text(&row[1], line.account, sizeof line.account) < 0 ||
         wv_store_text(&row[2], line.actor, sizeof line.actor) < 0 ||
         wv_store_text(&row[3], line.action, sizeof line.action) < 0 ||
         wv_store_text(&row[4], line.subject, sizeof line.subject) < 0 ||
-        wv_store_text(&row[5], line.address, sizeof line.address) < 0)
+        wv_store_text(&row[5], line.address, sizeof line.address) < 0 ||
+        wv_store_text(&row[6], line.id, sizeof line.id) < 0)
         return -EBADMSG;
     return to->each(to->userdata, &line);
 }
 
-int wv_store_audit_lines(struct wv_store *s, const char *account, int64_t before, uint32_t limit,
-                         wv_store_audit_fn each, void *userdata)
+int wv_store_audit_lines(struct wv_store *s, const char *account, int64_t before, const char *before_id,
+                         uint32_t limit, wv_store_audit_fn each, void *userdata)
 {
     struct audits to = {each, userdata};
     struct wv_db_value until = WV_DB_I(before ? before : INT64_MAX), most = WV_DB_I(limit);
+    struct wv_db_value line = WV_DB_T(before_id ? before_id : "");
     if (!account)
         return wv_db_run(s->db,
-                         "SELECT at, account, actor, action, subject, address FROM audit WHERE at < $1 "
-                         "ORDER BY at DESC, id LIMIT $2",
-                         WV_DB_ARGS(until, most), 2, take_audit, &to, NULL);
+                         "SELECT at, account, actor, action, subject, address, id FROM audit "
+                         "WHERE at <= $1 AND (at < $1 OR id < $3) ORDER BY at DESC, id DESC LIMIT $2",
+                         WV_DB_ARGS(until, most, line), 3, take_audit, &to, NULL);
     return wv_db_run(
         s->db,
-        "SELECT at, account, actor, action, subject, address FROM audit WHERE at < $1 AND account = $3 "
-        "ORDER BY at DESC, id LIMIT $2",
-        WV_DB_ARGS(until, most, WV_DB_T(account)), 3, take_audit, &to, NULL);
+        "SELECT at, account, actor, action, subject, address, id FROM audit "
+        "WHERE at <= $1 AND (at < $1 OR id < $3) AND account = $4 ORDER BY at DESC, id DESC LIMIT $2",
+        WV_DB_ARGS(until, most, line, WV_DB_T(account)), 4, take_audit, &to, NULL);
 }

@@ -159,6 +159,7 @@ typedef int (*wv_store_relay_fn)(void *userdata, const struct wv_relay_record *r
 int wv_store_relays(struct wv_store *s, wv_store_relay_fn each, void *userdata);
 
 struct wv_audit {
+    char id[WV_STORE_ID_BYTES]; /* grows with time, also within a second; filled in by the store */
     int64_t at;
     char account[WV_STORE_ID_BYTES]; /* whose log it is in; "": of the whole gateway */
     char actor[WV_STORE_NAME_BYTES], action[WV_STORE_NAME_BYTES];
@@ -166,9 +167,10 @@ struct wv_audit {
 };
 int wv_store_audit(struct wv_store *s, const struct wv_audit *line);
 typedef int (*wv_store_audit_fn)(void *userdata, const struct wv_audit *line);
-/* The newest LIMIT lines before BEFORE (0: now), newest first; of ACCOUNT, NULL: all. */
-int wv_store_audit_lines(struct wv_store *s, const char *account, int64_t before, uint32_t limit,
-                         wv_store_audit_fn each, void *userdata);
+/* The newest LIMIT lines before BEFORE (0: all), newest first; of ACCOUNT, NULL: all. BEFORE_ID (NULL: none)
+ * is the line of that second after which it goes on, so that pages neither repeat nor leave out a line. */
+int wv_store_audit_lines(struct wv_store *s, const char *account, int64_t before, const char *before_id,
+                         uint32_t limit, wv_store_audit_fn each, void *userdata);
 
 /* One value under a name. Get: -ENOENT; -EMSGSIZE. Make: keeps what is there, else stores VALUE; RET is what
  * counts, so that two gateways that start together agree. */

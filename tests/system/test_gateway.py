@@ -156,6 +156,13 @@ class People(GatewayTest):
         for action in ("account added", "account changed", "login", "login refused", "administrator added"):
             self.assertIn(action, actions)
         own = self.ok("GET", "/v1/audit", token=self.token)["audit"]
+        paged, last = [], ""  # one line at a time is the same, also where many are of one second
+        while page := self.ok("GET", f"/v1/audit?limit=1{last}", token=self.token)["audit"]:
+            paged += page
+            last = f"&before={page[0]['at']}&before_id={page[0]['id']}"
+        self.assertEqual(paged, own)
+        self.refused("bad_field", "GET", f"/v1/audit?before_id={own[0]['id']}", token=self.token)
+        self.refused("bad_field", "GET", "/v1/audit?before=1&before_id=%27%3B--", token=self.token)
         self.assertTrue(all(line["account"] == me for line in own))
 
     def test_sql_in_names_is_text(self):

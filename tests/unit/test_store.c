@@ -280,18 +280,60 @@ START_TEST(the_log_is_read_backwards)
         ck_assert_int_eq(wv_store_audit(s, &line), 0);
     }
     struct lines l = {0};
-    ck_assert_int_eq(wv_store_audit_lines(s, NULL, 0, 5, take_line, &l), 0);
+    ck_assert_int_eq(wv_store_audit_lines(s, NULL, 0, NULL, 5, take_line, &l), 0);
     ck_assert_int_eq(l.n, 5);
     ck_assert_int_eq(l.first, NOW + 19);
     ck_assert_int_eq(l.last, NOW + 15);
     l = (struct lines){0};
-    ck_assert_int_eq(wv_store_audit_lines(s, bob.id, NOW + 10, 100, take_line, &l), 0);
+    ck_assert_int_eq(wv_store_audit_lines(s, bob.id, NOW + 10, NULL, 100, take_line, &l), 0);
     ck_assert_int_eq(l.n, 5);
     ck_assert_int_eq(l.first, NOW + 8);
     ck_assert_int_eq(wv_store_sweep(s, 0, NOW + 18), 0);
     l = (struct lines){0};
-    ck_assert_int_eq(wv_store_audit_lines(s, NULL, 0, 100, take_line, &l), 0);
+    ck_assert_int_eq(wv_store_audit_lines(s, NULL, 0, NULL, 100, take_line, &l), 0);
     ck_assert_int_eq(l.n, 2);
+    close_store();
+}
+END_TEST
+
+struct page {
+    int n, last; /* the number of the line that came last */
+    int64_t at;
+    char id[WV_STORE_ID_BYTES];
+};
+
+static int take_next(void *userdata, const struct wv_audit *line)
+{
+    struct page *p = userdata;
+    ck_assert_int_eq(atoi(line->subject), p->last - 1); /* none twice, none left out, each in its place */
+    p->last--;
+    p->n++;
+    p->at = line->at;
+    memcpy(p->id, line->id, sizeof p->id);
+    return 0;
+}
+
+/* Most lines of a busy gateway are of the same second as others. */
+START_TEST(pages_of_the_log_go_on_within_a_second)
+{
+    struct page p = {.last = 100};
+    open_store(_i);
+    for (int i = 0; i < 100; i++) {
+        struct wv_audit line = {.at = NOW + i / 40, .action = "test"};
+        snprintf(line.account, sizeof line.account, "%s", ann.id);
+        snprintf(line.subject, sizeof line.subject, "%d", i);
+        ck_assert_int_eq(wv_store_audit(s, &line), 0);
+    }
+    for (int i = 0; p.last > 0; i++) {
+        ck_assert_int_lt(i, 15);
+        p.n = 0;
+        ck_assert_int_eq(
+            wv_store_audit_lines(s, i % 2 ? ann.id : NULL, p.at, p.at ? p.id : NULL, 7, take_next, &p), 0);
+        ck_assert_int_ge(p.n, 1);
+    }
+    p.n = 0;
+    ck_assert_int_eq(wv_store_audit_lines(s, NULL, p.at, p.id, 7, take_next, &p), 0);
+    ck_assert_int_eq(p.n, 0);
     close_store();
 }
 END_TEST
@@ -330,7 +372,7 @@ static int count_line(void *userdata, const struct wv_audit *line)
 static int lines_there(void)
 {
     int n = 0;
-    ck_assert_int_eq(wv_store_audit_lines(s, NULL, 0, 100000, count_line, &n), 0);
+    ck_assert_int_eq(wv_store_audit_lines(s, NULL, 0, NULL, 100000, count_line, &n), 0);
     return n;
 }
 
@@ -468,6 +510,7 @@ int main(void)
     tcase_add_loop_test(t, a_device_takes_its_tokens_along, 0, kinds);
     tcase_add_loop_test(t, relays_are_kept_by_id, 0, kinds);
     tcase_add_loop_test(t, the_log_is_read_backwards, 0, kinds);
+    tcase_add_loop_test(t, pages_of_the_log_go_on_within_a_second, 0, kinds);
     tcase_add_loop_test(t, the_first_value_of_a_setting_stays, 0, kinds);
     tcase_add_loop_test(t, a_read_only_time, 0, kinds);
     tcase_add_loop_test(t, a_full_disk, 0, kinds);
