@@ -76,7 +76,8 @@ int wv_ctl_gateway_identity(struct wv_ctl *c, struct rift_identity *ret)
     return r < 0 ? EX_CONFIG : 0;
 }
 
-int wv_ctl_gateway_challenge(struct wv_ctl *c, struct wv_ctl_gateway *g, const char *key, char ret[64])
+int wv_ctl_gateway_challenge(struct wv_ctl *c, struct wv_ctl_gateway *g, const char *key,
+                             struct wv_ctl_proof *ret)
 {
     struct wv_gateway_answer a;
     json_t *body = json_pack("{s:s}", "key", key);
@@ -84,26 +85,38 @@ int wv_ctl_gateway_challenge(struct wv_ctl *c, struct wv_ctl_gateway *g, const c
     json_decref(body);
     if (r != 0)
         return r;
-    const char *text = wv_gateway_text(a.body, "challenge", 63);
-    if (text)
-        snprintf(ret, 64, "%s", text);
-    else
-        fprintf(c->err, "wavryctl: The gateway's challenge is none.\n");
+    const char *text = wv_gateway_text(a.body, "challenge", 43);
+    const char *exchange = wv_gateway_text(a.body, "exchange", 43);
+    bool good = text && exchange;
+    if (good) {
+        snprintf(ret->challenge, sizeof ret->challenge, "%s", text);
+        snprintf(ret->exchange, sizeof ret->exchange, "%s", exchange);
+    } else {
+        fprintf(c->err, "wavryctl: The gateway's challenge is none, or of an older version of it.\n");
+    }
     wv_gateway_answer_fini(&a);
-    return text ? 0 : EX_PROTOCOL;
+    return good ? 0 : EX_PROTOCOL;
 }
 
-int wv_ctl_gateway_sign(const struct wv_ctl_gateway *g, const struct rift_identity *id, const char *challenge,
-                        char ret_signature[100])
+static bool read_32(const char *text, uint8_t ret[32])
 {
-    uint8_t bytes[RIFT_PROVE_CHALLENGE_BYTES], signature[64];
     const char *end = "?";
     size_t n;
-    if (sodium_base642bin(bytes, sizeof bytes, challenge, strlen(challenge), NULL, &n, &end, BASE64) != 0 ||
-        n != sizeof bytes || *end ||
-        rift_prove_gateway(id->sign_secret, g->account.url.name, bytes, signature) < 0)
+    return sodium_base642bin(ret, 32, text, strlen(text), NULL, &n, &end, BASE64) == 0 && n == 32 && !*end;
+}
+
+int wv_ctl_gateway_sign(const struct wv_ctl_gateway *g, const struct rift_identity *id,
+                        struct wv_ctl_proof *p)
+{
+    uint8_t challenge[RIFT_PROVE_CHALLENGE_BYTES], exchange[32], signature[64], proof[RIFT_PROVE_KEY_BYTES];
+    const struct rift_prove_key what = {g->account.url.name, challenge, exchange, id->public,
+                                        id->sign_public};
+    if (!read_32(p->challenge, challenge) || !read_32(p->exchange, exchange) ||
+        rift_prove_gateway(id->sign_secret, g->account.url.name, challenge, signature) < 0 ||
+        rift_prove_key(&what, id->secret, proof) < 0)
         return -EINVAL;
-    sodium_bin2base64(ret_signature, 100, signature, sizeof signature, BASE64);
+    sodium_bin2base64(p->signature, sizeof p->signature, signature, sizeof signature, BASE64);
+    sodium_bin2base64(p->key_proof, sizeof p->key_proof, proof, sizeof proof, BASE64);
     return 0;
 }
 
@@ -127,12 +140,11 @@ static bool is_ours(struct wv_ctl *c, struct wv_ctl_gateway *g, const char *rout
 }
 
 int wv_ctl_gateway_register(struct wv_ctl *c, struct wv_ctl_gateway *g, const char *route, const char *key,
-                            const char *sign_key, const char *name, const char *challenge,
-                            const char *signature)
+                            const char *sign_key, const char *name, const struct wv_ctl_proof *p)
 {
     struct wv_gateway_answer a;
-    json_t *body = json_pack("{s:s,s:s,s:s,s:s,s:s}", "key", key, "sign_key", sign_key, "name", name,
-                             "challenge", challenge, "signature", signature);
+    json_t *body = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "key", key, "sign_key", sign_key, "name", name,
+                             "challenge", p->challenge, "signature", p->signature, "key_proof", p->key_proof);
     int r = wv_ctl_gateway_ask(c, g, "POST", route, body, "exists", &a);
     json_decref(body);
     if (r != 0 && r != WV_GATEWAY_REFUSED)

@@ -25,13 +25,18 @@ int wv_ctl_gateway_ask(struct wv_ctl *c, struct wv_ctl_gateway *g, const char *m
                        json_t *body, const char *except, struct wv_gateway_answer *ret);
 /* This person's identity, the client's. Returns 0 or an exit code, told. */
 int wv_ctl_gateway_identity(struct wv_ctl *c, struct rift_identity *ret);
-/* A challenge for machine KEY (text), as the gateway wrote it. Returns 0 or an exit code, told. */
-int wv_ctl_gateway_challenge(struct wv_ctl *c, struct wv_ctl_gateway *g, const char *key, char ret[64]);
-/* Signs it. Returns 0 or -EINVAL. */
-int wv_ctl_gateway_sign(const struct wv_ctl_gateway *g, const struct rift_identity *id, const char *challenge,
-                        char ret_signature[100]);
+/* How a machine is registered, all of it text: what the gateway asks, and the answer. */
+struct wv_ctl_proof {
+    char challenge[64], exchange[64];
+    char signature[100], key_proof[64];
+};
+/* What the gateway asks of machine KEY (text). Returns 0 or an exit code, told. */
+int wv_ctl_gateway_challenge(struct wv_ctl *c, struct wv_ctl_gateway *g, const char *key,
+                             struct wv_ctl_proof *ret);
+/* Answers it. Returns 0 or -EINVAL. */
+int wv_ctl_gateway_sign(const struct wv_ctl_gateway *g, const struct rift_identity *id,
+                        struct wv_ctl_proof *p);
 /* Registers a machine at ROUTE ("/v1/devices", "/v1/hosts"); one that is this account's already is fine.
  * Returns 0 or an exit code, told. */
 int wv_ctl_gateway_register(struct wv_ctl *c, struct wv_ctl_gateway *g, const char *route, const char *key,
-                            const char *sign_key, const char *name, const char *challenge,
-                            const char *signature);
+                            const char *sign_key, const char *name, const struct wv_ctl_proof *p);

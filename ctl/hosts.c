@@ -33,17 +33,17 @@ static int own_key(struct wv_ctl *c, char ret[RIFT_PUBLIC_KEY_TEXT_BYTES])
     return good ? 0 : EX_TEMPFAIL;
 }
 
-/* Has the host sign CHALLENGE for the gateway. Returns 0 or an exit code, told. */
-static int have_signed(struct wv_ctl *c, const char *name, const char *challenge, char ret_sign_key[64],
-                       char ret_signature[100])
+/* Has the host answer what the gateway asks. Returns 0 or an exit code, told. */
+static int have_signed(struct wv_ctl *c, const char *name, struct wv_ctl_proof *p, char ret_sign_key[64])
 {
-    char argument[WV_GATEWAY_NAME_BYTES + 80], key[64];
+    char argument[WV_GATEWAY_NAME_BYTES + 2 * 64 + 2], key[64];
     Wavry__Bus__ControlReply *reply;
-    snprintf(argument, sizeof argument, "%s %s", name, challenge);
+    snprintf(argument, sizeof argument, "%s %s %s", name, p->challenge, p->exchange);
     int r = wv_ctl_ask_well(c, "gateway-sign", argument, &reply);
     if (r != 0)
         return r;
-    bool good = sscanf(reply->text, "%63s %63s %99s", key, ret_sign_key, ret_signature) == 3;
+    bool good =
+        sscanf(reply->text, "%63s %63s %99s %63s", key, ret_sign_key, p->signature, p->key_proof) == 4;
     wv_ctl_reply_free(reply);
     if (!good)
         fprintf(c->err, "wavryctl: the host did not sign\n");
@@ -52,17 +52,17 @@ static int have_signed(struct wv_ctl *c, const char *name, const char *challenge
 
 static int host_register(struct wv_ctl *c, struct wv_ctl_gateway *g)
 {
-    char key[RIFT_PUBLIC_KEY_TEXT_BYTES], challenge[64], sign_key[64], signature[100];
+    char key[RIFT_PUBLIC_KEY_TEXT_BYTES], sign_key[64];
+    struct wv_ctl_proof proof;
     char name[HOST_NAME_MAX + 1] = "host", url[WV_GATEWAY_URL_BYTES];
     (void)gethostname(name, sizeof name - 1);
     int r = own_key(c, key);
     if (r == 0)
-        r = wv_ctl_gateway_challenge(c, g, key, challenge);
+        r = wv_ctl_gateway_challenge(c, g, key, &proof);
     if (r == 0)
-        r = have_signed(c, g->account.url.name, challenge, sign_key, signature);
+        r = have_signed(c, g->account.url.name, &proof, sign_key);
     if (r == 0)
-        r = wv_ctl_gateway_register(c, g, "/v1/hosts", key, sign_key, c->second ? c->second : name, challenge,
-                                    signature);
+        r = wv_ctl_gateway_register(c, g, "/v1/hosts", key, sign_key, c->second ? c->second : name, &proof);
     wv_gateway_url_format(&g->account.url, url);
     Wavry__Bus__ControlReply *reply;
     if (r == 0)

@@ -81,7 +81,7 @@ static int add_device(struct wv_ctl *c, struct wv_ctl_gateway *g)
 {
     struct rift_identity id;
     char key[RIFT_PUBLIC_KEY_TEXT_BYTES], sign_key[64], name[HOST_NAME_MAX + 1] = "client";
-    char challenge[64], signature[100];
+    struct wv_ctl_proof proof;
     int r = wv_ctl_gateway_identity(c, &id);
     if (r != 0)
         return r;
@@ -90,13 +90,13 @@ static int add_device(struct wv_ctl *c, struct wv_ctl_gateway *g)
     sodium_bin2base64(sign_key + 8, sizeof sign_key - 8, id.sign_public, 32,
                       sodium_base64_VARIANT_URLSAFE_NO_PADDING);
     (void)gethostname(name, sizeof name - 1);
-    r = wv_ctl_gateway_challenge(c, g, key, challenge);
-    if (r == 0 && wv_ctl_gateway_sign(g, &id, challenge, signature) < 0)
+    r = wv_ctl_gateway_challenge(c, g, key, &proof);
+    if (r == 0 && wv_ctl_gateway_sign(g, &id, &proof) < 0)
         r = EX_PROTOCOL;
     rift_identity_wipe(&id);
     return r != 0 ? r
                   : wv_ctl_gateway_register(c, g, "/v1/devices", key, sign_key, c->name ? c->name : name,
-                                            challenge, signature);
+                                            &proof);
 }
 
 static int begin(struct wv_ctl *c, struct wv_ctl_gateway *g)

@@ -171,7 +171,7 @@ static uint32_t process_of(const struct wv_gateway *g)
 
 static void challenge(struct wv_request *q)
 {
-    uint8_t key[WV_STORE_KEY_BYTES], made[WV_CHALLENGE_BYTES];
+    uint8_t key[WV_STORE_KEY_BYTES], made[WV_CHALLENGE_BYTES], secret[32], exchange[32];
     if (!wv_api_key(q, wv_json_text(q->body, "key", ""), key))
         return;
     struct wv_gateway *g = q->gateway;
@@ -179,6 +179,9 @@ static void challenge(struct wv_request *q)
                       q->now_s, made);
     json_t *reply = json_pack("{s:I}", "expires", (json_int_t)(q->now_s + WV_CHALLENGE_LIFE_S));
     wv_json_set_bytes(reply, "challenge", made, sizeof made);
+    wv_challenge_exchange(g->secret, made, secret, exchange);
+    explicit_bzero(secret, sizeof secret);
+    wv_json_set_bytes(reply, "exchange", exchange, sizeof exchange);
     wv_request_answer(q, 200, reply);
 }
 

@@ -3,6 +3,7 @@
 
 #include "lib/base/util.h"
 #include "rift/crypto/identity.h"
+#include "rift/crypto/prove.h"
 #include "rift/relay/lease.h"
 #include "services/gateway/challenge.h"
 #include "services/gateway/routes.h"
@@ -33,6 +34,37 @@ static bool is_hosts(const struct wv_request *q)
 
 /* ---- registering ---- */
 
+/* Whoever knows a machine's key, and that is anybody who was told it, must not register it: he would keep its
+ * owner from doing that, and pass for it in lists. False: refused, with a line in the log. */
+static bool proves_key(struct wv_request *q, struct wv_store *store, const struct wv_machine *machine,
+                       const uint8_t challenge[WV_CHALLENGE_BYTES])
+{
+    const struct wv_gateway *g = q->gateway;
+    uint8_t proof[RIFT_PROVE_KEY_BYTES], secret[32], exchange[32];
+    struct rift_prove_key what = {
+        .challenge = challenge, .exchange = exchange, .key = machine->key, .sign_key = machine->sign_key};
+    if (wv_json_bytes(q->body, "key_proof", proof, sizeof proof) < 0) {
+        wv_request_refuse(q, WV_REFUSE_BAD_FIELD, "The proof of the key is unpadded URL-safe base64.");
+        return false;
+    }
+    wv_challenge_exchange(g->secret, challenge, secret, exchange);
+    bool right = false;
+    for (size_t i = 0; !right && i < g->settings.n_names; i++) {
+        what.name = g->settings.names[i];
+        right = rift_prove_key_is_right(&what, secret, proof);
+    }
+    explicit_bzero(secret, sizeof secret);
+    if (right)
+        return true;
+    wv_request_refuse(q, WV_REFUSE_PROOF,
+                      "This key is not proven to be yours: who registers a machine must hold its secret.");
+    int r = wv_request_audit(q, store, machine->is_host ? "host refused" : "device refused",
+                             wv_json_text(q->body, "key", ""));
+    if (r < 0)
+        wv_request_store_failed(q, store, r);
+    return false;
+}
+
 static void add_machine(struct wv_request *q, struct wv_store *store)
 {
     struct wv_machine machine = {.created = q->now_s, .is_host = is_hosts(q)};
@@ -45,7 +77,7 @@ static void add_machine(struct wv_request *q, struct wv_store *store)
         return wv_request_refuse(q, WV_REFUSE_BAD_KEY, NULL);
     if (!wv_store_is_name(name))
         return wv_request_refuse(q, WV_REFUSE_BAD_NAME, NULL);
-    if (!wv_api_proof(q, machine.key, machine.sign_key, used))
+    if (!wv_api_proof(q, machine.key, machine.sign_key, used) || !proves_key(q, store, &machine, used))
         return;
     memcpy(machine.account, q->who.account, sizeof machine.account);
     strcpy(machine.name, name);
@@ -240,6 +272,7 @@ static const struct wv_json_field machine_fields[] = {
     {"name", WV_JSON_TEXT, true, 1, WV_STORE_NAME_BYTES - 1},
     {"challenge", WV_JSON_TEXT, true, 43, 43},
     {"signature", WV_JSON_TEXT, true, 86, 86},
+    {"key_proof", WV_JSON_TEXT, true, 43, 43},
     {0},
 };
 static const struct wv_json_field share_fields[] = {

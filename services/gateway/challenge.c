@@ -60,6 +60,18 @@ uint32_t wv_challenge_process(const uint8_t challenge[WV_CHALLENGE_BYTES])
     return wv_read_u32(&r);
 }
 
+void wv_challenge_exchange(const uint8_t secret[32], const uint8_t challenge[WV_CHALLENGE_BYTES],
+                           uint8_t ret_secret[32], uint8_t ret_public[32])
+{
+    static const char label[] = "wavry gateway exchange";
+    crypto_generichash_state state;
+    crypto_generichash_init(&state, secret, 32, 32);
+    crypto_generichash_update(&state, (const uint8_t *)label, sizeof label);
+    crypto_generichash_update(&state, challenge, WV_CHALLENGE_BYTES);
+    crypto_generichash_final(&state, ret_secret, 32);
+    (void)crypto_scalarmult_base(ret_public, ret_secret);
+}
+
 bool wv_challenge_signed(const uint8_t sign_key[WV_STORE_KEY_BYTES], const char *name,
                          const uint8_t challenge[WV_CHALLENGE_BYTES],
                          const uint8_t signature[WV_SIGNATURE_BYTES])

@@ -25,6 +25,10 @@ enum wv_challenge {
 };
 enum wv_challenge wv_challenge_check(const uint8_t secret[32], const uint8_t key[WV_STORE_KEY_BYTES],
                                      const uint8_t challenge[WV_CHALLENGE_BYTES], int64_t now_s);
+/* The X25519 key that belongs to CHALLENGE, for who must prove another one of that kind: derived, so that any
+ * gateway of the database has it again. */
+void wv_challenge_exchange(const uint8_t secret[32], const uint8_t challenge[WV_CHALLENGE_BYTES],
+                           uint8_t ret_secret[32], uint8_t ret_public[32]);
 /* Whether SIGNATURE is SIGN_KEY's over NAME and CHALLENGE. */
 bool wv_challenge_signed(const uint8_t sign_key[WV_STORE_KEY_BYTES], const char *name,
                          const uint8_t challenge[WV_CHALLENGE_BYTES],

@@ -415,29 +415,45 @@ static int set_gateway(struct wv_identity *id, const char *url, char *reply, siz
     return 0;
 }
 
-/* "NAME CHALLENGE": "KEY SIGN-KEY SIGNATURE", with which the administrator registers this host. */
+/* Reads 32 bytes of base64 at *TEXT and goes behind them and a space. */
+static bool take_bytes(const char **text, uint8_t ret[32])
+{
+    const char *end;
+    size_t n, len = strcspn(*text, " ");
+    if (sodium_base642bin(ret, 32, *text, len, NULL, &n, &end, BASE64) != 0 || n != 32 || end != *text + len)
+        return false;
+    *text += len + ((*text)[len] == ' ');
+    return true;
+}
+
+/* "NAME CHALLENGE EXCHANGE": "KEY SIGN-KEY SIGNATURE KEY-PROOF", with which the administrator registers this
+ * host. Only he may ask for it: reach never brings an exchange. */
 static int sign_for(const struct reach_desk *d, const char *text, char *reply, size_t capacity)
 {
     char name[NAME_BYTES], sign_key[RIFT_SIGN_KEY_TEXT_BYTES], key[RIFT_PUBLIC_KEY_TEXT_BYTES],
-        signature_text[100];
-    uint8_t challenge[CHALLENGE_BYTES], signature[64];
-    size_t len = strcspn(text, " "), n;
-    const char *end = "?";
-    if (len == 0 || len >= sizeof name || !text[len] ||
-        sodium_base642bin(challenge, sizeof challenge, text + len + 1, strlen(text + len + 1), NULL, &n, &end,
-                          BASE64) != 0 ||
-        n != sizeof challenge || *end) {
-        snprintf(reply, capacity, "what is to be signed is HOST:PORT and a challenge of 32 bytes");
+        signature_text[100], proof_text[64];
+    uint8_t challenge[CHALLENGE_BYTES], exchange[32], signature[64], proof[RIFT_PROVE_KEY_BYTES];
+    size_t len = strcspn(text, " ");
+    const char *rest = text + len + 1;
+    if (len == 0 || len >= sizeof name || !text[len] || !take_bytes(&rest, challenge) ||
+        !take_bytes(&rest, exchange) || *rest) {
+        snprintf(reply, capacity,
+                 "what is to be signed is HOST:PORT, a challenge and a key of 32 bytes each");
         return -EINVAL;
     }
     memcpy(name, text, len);
     name[len] = '\0';
-    if (rift_prove_gateway(d->sign_secret, name, challenge, signature) < 0)
+    const struct rift_prove_key what = {name, challenge, exchange, d->public, d->sign_public};
+    if (rift_prove_gateway(d->sign_secret, name, challenge, signature) < 0 ||
+        rift_prove_key(&what, d->secret, proof) < 0) {
+        snprintf(reply, capacity, "that gateway's name or key can't be signed for");
         return -EINVAL;
+    }
     rift_public_key_format(d->public, key);
     rift_sign_key_format(d->sign_public, sign_key);
     sodium_bin2base64(signature_text, sizeof signature_text, signature, sizeof signature, BASE64);
-    snprintf(reply, capacity, "%s %s %s", key, sign_key, signature_text);
+    sodium_bin2base64(proof_text, sizeof proof_text, proof, sizeof proof, BASE64);
+    snprintf(reply, capacity, "%s %s %s %s", key, sign_key, signature_text, proof_text);
     wv_notice("the administrator signed for a gateway", "gateway=\"%s\"",
               wv_text_is_printable(name, len) ? name : "?");
     return 0;

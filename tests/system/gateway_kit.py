@@ -38,12 +38,13 @@ class Machine:
     """A host's or a device's identity."""
 
     def __init__(self):
-        x_public, x_secret = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
-        sodium.crypto_box_keypair(x_public, x_secret)
+        x_public, self.x_secret = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
+        sodium.crypto_box_keypair(x_public, self.x_secret)
+        self.x_public = x_public.raw
         public, self.secret = ctypes.create_string_buffer(32), ctypes.create_string_buffer(64)
         sodium.crypto_sign_keypair(public, self.secret)
         self.key = "wavry1" + b64(x_public.raw)
-        self.sign_key = "ed25519." + b64(public.raw)
+        self.sign_public, self.sign_key = public.raw, "ed25519." + b64(public.raw)
 
     def sign(self, message):
         signature = ctypes.create_string_buffer(64)
@@ -54,6 +55,15 @@ class Machine:
         raw = base64.urlsafe_b64decode(challenge + "=")
         signature = self.sign(b"RIFT 1 gateway\0" + name.encode() + b"\0" + raw)
         return {"key": self.key, "challenge": challenge, "signature": b64(signature)}
+
+    def registration(self, answer, name, gateway=NAME):
+        """What registers it, for what /v1/challenge answered."""
+        challenge, exchange = (base64.urlsafe_b64decode(answer[field] + "=") for field in ("challenge", "exchange"))
+        shared = ctypes.create_string_buffer(32)
+        assert sodium.crypto_scalarmult(shared, self.x_secret, exchange) == 0
+        proof = hashlib.blake2b(b"RIFT 1 gateway key\0" + gateway.encode() + b"\0" + challenge + exchange + self.x_public +
+                                self.sign_public, key=shared.raw, digest_size=32).digest()
+        return {**self.proof(answer["challenge"], gateway), "sign_key": self.sign_key, "name": name, "key_proof": b64(proof)}
 
 
 class Answer:
@@ -174,9 +184,8 @@ class GatewayTest(SystemTest):
         return self.ok("POST", "/v1/accounts", {"name": name, "password": password}, admin_token, 201)["id"]
 
     def register(self, token, kind, machine, name):
-        challenge = self.ok("POST", "/v1/challenge", {"key": machine.key})["challenge"]
-        return self.ok("POST", f"/v1/{kind}", {**machine.proof(challenge), "sign_key": machine.sign_key, "name": name},
-                       token, 201)
+        answer = self.ok("POST", "/v1/challenge", {"key": machine.key})
+        return self.ok("POST", f"/v1/{kind}", machine.registration(answer, name), token, 201)
 
     def machine_login(self, machine):
         challenge = self.ok("POST", "/v1/challenge", {"key": machine.key})["challenge"]

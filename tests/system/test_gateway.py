@@ -186,6 +186,38 @@ class Machines(GatewayTest):
     def challenge(self, machine):
         return self.ok("POST", "/v1/challenge", {"key": machine.key})["challenge"]
 
+    def registration(self, machine, name, **more):
+        return machine.registration(self.ok("POST", "/v1/challenge", {"key": machine.key}), name, **more)
+
+    def test_nobody_registers_the_key_of_another(self):
+        """A host's key is no secret: who was told it must not take it at the gateway before its owner does."""
+        owner, thief = Machine(), Machine()
+        self.add_account(self.token, "eve")
+        eve = self.login("eve")
+        # All that the thief can make: his own sign key proves itself, and nothing proves the other one.
+        thief.key, thief.x_public = owner.key, owner.x_public
+        answer = self.refused("proof", "POST", "/v1/hosts", self.registration(thief, "desk"), eve)
+        self.assertIn("must hold its secret", answer["message"])
+        self.refused("proof", "POST", "/v1/devices", self.registration(thief, "desk"), eve)
+        self.refused("bad_field", "POST", "/v1/hosts", {**self.registration(owner, "desk"), "key_proof": "=" * 43}, eve)
+        missing = self.registration(owner, "desk")
+        del missing["key_proof"]
+        self.refused("bad_field", "POST", "/v1/hosts", missing, eve)
+        # The owner's proof, overheard, is for his own sign key, this challenge and this gateway.
+        good = self.registration(owner, "desk")
+        self.refused("proof", "POST", "/v1/hosts", {**self.registration(thief, "desk"), "key_proof": good["key_proof"]}, eve)
+        stolen = {**thief.proof(good["challenge"]), "sign_key": thief.sign_key, "name": "desk", "key_proof": good["key_proof"]}
+        self.refused("proof", "POST", "/v1/hosts", stolen, eve)
+        self.refused("proof", "POST", "/v1/hosts", self.registration(owner, "desk", gateway="evil.test:443"), eve)
+        elsewhere = self.registration(owner, "desk", gateway="evil.test:443")["key_proof"]
+        self.refused("proof", "POST", "/v1/hosts", {**self.registration(owner, "desk"), "key_proof": elsewhere}, eve)
+        self.counted("refused_proof_total", 6)
+        lines = [line for line in self.ok("GET", "/v1/audit", token=eve)["audit"] if line["subject"] == owner.key]
+        self.assertEqual({line["action"] for line in lines}, {"host refused", "device refused"})
+        self.assertEqual(len(lines), 5)
+        self.ok("POST", "/v1/hosts", good, self.token, 201)
+        self.refused("challenge_used", "POST", "/v1/hosts", good, self.token)
+
     def test_a_machine_signs_in_by_its_key(self):
         host, device = Machine(), Machine()
         self.refused("unknown_machine", "POST", "/v1/session", host.proof(self.challenge(host)))
@@ -199,11 +231,9 @@ class Machines(GatewayTest):
             self.refused("person_only", "DELETE", f"/v1/hosts/{host.key}", token=token)
         self.counted("machine_logins_total", 2)
         # The key's owner is told to whom it belongs, and a second registration is refused.
-        answer = self.refused("exists", "POST", "/v1/devices", {
-            **host.proof(self.challenge(host)), "sign_key": host.sign_key, "name": "other"}, self.token)
+        answer = self.refused("exists", "POST", "/v1/devices", self.registration(host, "other"), self.token)
         self.assertEqual(answer.status, 409)
-        self.refused("exists", "POST", "/v1/hosts", {
-            **Machine.proof(third := Machine(), self.challenge(third)), "sign_key": third.sign_key, "name": "desk"}, self.token)
+        self.refused("exists", "POST", "/v1/hosts", self.registration(Machine(), "desk"), self.token)
         # Gone is gone, its token with it.
         token = self.machine_login(device)
         self.refused("not_found", "DELETE", f"/v1/hosts/{device.key}", token=self.token)  # it is no host

@@ -107,9 +107,8 @@ class Store(GatewayTest):
     def write(self, i):
         """A change: its answer. The name of what was acknowledged is kept."""
         machine, name = Machine(), f"{i} " + "x" * 50
-        challenge = self.ok("POST", "/v1/challenge", {"key": machine.key})["challenge"]
-        answer = self.request("POST", "/v1/devices", {**machine.proof(challenge), "sign_key": machine.sign_key, "name": name},
-                              self.token)
+        asked = self.ok("POST", "/v1/challenge", {"key": machine.key})
+        answer = self.request("POST", "/v1/devices", machine.registration(asked, name), self.token)
         if answer.status == 201:
             self.names.add(name)
         return answer

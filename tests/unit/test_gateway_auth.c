@@ -1,6 +1,7 @@
 /* What proves somebody to a gateway: passwords, codes (with the vectors of RFC 6238), recovery codes,
  * challenges; the lanes that check them; and the configuration. */
 #include "lib/base/util.h"
+#include "rift/crypto/prove.h"
 #include "services/gateway/challenge.h"
 #include "services/gateway/jobs.h"
 #include "services/gateway/password.h"
@@ -142,6 +143,50 @@ START_TEST(challenges)
 }
 END_TEST
 
+/* Both sides come to the same proof, and every part of what it says counts. */
+START_TEST(keys_are_proven)
+{
+    uint8_t gateway[32] = {1}, other[32] = {2}, challenge[32] = {3}, exchange_secret[32], exchange[32];
+    uint8_t secret[32], key[32], sign_key[32] = {5}, proof[32], changed[32];
+    randombytes_buf(secret, sizeof secret);
+    ck_assert_int_eq(crypto_scalarmult_base(key, secret), 0);
+    wv_challenge_exchange(gateway, challenge, exchange_secret, exchange);
+    const struct rift_prove_key what = {"gw:443", challenge, exchange, key, sign_key};
+    ck_assert_int_eq(rift_prove_key(&what, secret, proof), 0);
+    ck_assert(rift_prove_key_is_right(&what, exchange_secret, proof));
+    struct rift_prove_key bad = what;
+    bad.name = "gw:444";
+    ck_assert(!rift_prove_key_is_right(&bad, exchange_secret, proof));
+    const uint8_t **parts[] = {&bad.challenge, &bad.exchange, &bad.sign_key, &bad.key};
+    for (size_t i = 0; i < WV_ARRAY_SIZE(parts); i++) {
+        bad = what;
+        memcpy(changed, *parts[i], sizeof changed);
+        changed[4] ^= 1;
+        *parts[i] = changed;
+        ck_assert_msg(!rift_prove_key_is_right(&bad, exchange_secret, proof), "part %zu", i);
+    }
+    /* Who has only the public key, and the gateway's challenge. */
+    ck_assert_int_eq(rift_prove_key(&what, other, changed), 0);
+    ck_assert(!rift_prove_key_is_right(&what, exchange_secret, changed));
+    /* Another challenge, another key; the same on every gateway of the database. */
+    wv_challenge_exchange(other, challenge, changed, proof);
+    ck_assert_mem_ne(proof, exchange, sizeof exchange);
+    wv_challenge_exchange(gateway, challenge, changed, proof);
+    ck_assert_mem_eq(proof, exchange, sizeof exchange);
+    /* Keys of small order, and names that are none. */
+    static const uint8_t zero[32];
+    bad = what;
+    bad.exchange = zero;
+    ck_assert_int_eq(rift_prove_key(&bad, secret, proof), -EINVAL);
+    bad = what;
+    bad.key = zero;
+    ck_assert(!rift_prove_key_is_right(&bad, exchange_secret, proof));
+    bad = what;
+    bad.name = "";
+    ck_assert_int_eq(rift_prove_key(&bad, secret, proof), -EINVAL);
+}
+END_TEST
+
 START_TEST(signed_challenges)
 {
     static const char message[] = "RIFT 1 gateway\0gw:443"; /* and its NUL */
@@ -272,6 +317,7 @@ int main(void)
     tcase_add_test(c, totp_for_an_authenticator);
     tcase_add_test(c, recovery_codes);
     tcase_add_test(c, challenges);
+    tcase_add_test(c, keys_are_proven);
     tcase_add_test(c, signed_challenges);
     tcase_add_test(c, a_full_lane_says_so_and_no_job_is_lost);
     tcase_add_test(c, configuration);

@@ -1,5 +1,6 @@
 /* Offers of clients that came through a gateway, through the whole identity stage: who gets an answer, what
  * reaches transport, and what identity signs. */
+#include "rift/crypto/prove.h"
 #include "tests/unit/identity_kit.h"
 
 #include "proto/bus_paths.pb-c.h"
@@ -345,7 +346,8 @@ START_TEST(signs_for_its_gateway_only)
 {
     static const uint8_t challenge[32] = {1, 2, 3};
     struct client c;
-    char words[3][128], ask[160], text[64];
+    char words[4][128], ask[260], text[64], exchange_text[64];
+    uint8_t secret[32] = {7}, exchange[32], proof[32], key[32], sign_key[32];
     begin(&c);
     ck_assert(!signs_for("gw.example:443", challenge));
     ck_assert_int_eq(request("gateway-set", "https://gw.example:443"), 0);
@@ -354,12 +356,30 @@ START_TEST(signs_for_its_gateway_only)
     ck_assert(!signs_for("", challenge));
     /* The administrator may have it sign for one that it is to be registered with. */
     sodium_bin2base64(text, sizeof text, challenge, 32, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-    snprintf(ask, sizeof ask, "other.example:8443 %s", text);
+    (void)crypto_scalarmult_base(exchange, secret);
+    sodium_bin2base64(exchange_text, sizeof exchange_text, exchange, 32,
+                      sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    snprintf(ask, sizeof ask, "other.example:8443 %s %s", text, exchange_text);
     ck_assert_msg(request("gateway-sign", ask) == 0, "%s", answer);
-    ck_assert_int_eq(sscanf(answer, "%127s %127s %127s", words[0], words[1], words[2]), 3);
-    ck_assert_int_eq(strncmp(words[0], "wavry1", 6), 0);
-    ck_assert_int_eq(strncmp(words[1], "ed25519.", 8), 0);
+    ck_assert_int_eq(sscanf(answer, "%127s %127s %127s %127s", words[0], words[1], words[2], words[3]), 4);
     ck_assert_uint_eq(strlen(words[2]), 86);
+    ck_assert_int_eq(rift_public_key_parse(words[0], key), 0);
+    ck_assert_int_eq(rift_sign_key_parse(words[1], sign_key), 0);
+    ck_assert_int_eq(sodium_base642bin(proof, sizeof proof, words[3], strlen(words[3]), NULL, NULL, NULL,
+                                       sodium_base64_VARIANT_URLSAFE_NO_PADDING),
+                     0);
+    /* What holds the exchange's secret sees that the host has that of its key, and has it for this gateway.
+     */
+    struct rift_prove_key what = {"other.example:8443", challenge, exchange, key, sign_key};
+    ck_assert(rift_prove_key_is_right(&what, secret, proof));
+    what.name = "another.example:8443";
+    ck_assert(!rift_prove_key_is_right(&what, secret, proof));
+    /* A key of small order would give what anybody can compute. */
+    memset(exchange_text, 'A', 43);
+    snprintf(ask, sizeof ask, "other.example:8443 %s %s", text, exchange_text);
+    ck_assert_int_eq(request("gateway-sign", ask), -EINVAL);
+    snprintf(ask, sizeof ask, "other.example:8443 %s", text);
+    ck_assert_int_eq(request("gateway-sign", ask), -EINVAL);
     ck_assert_int_eq(request("gateway-sign", "other.example:8443 abc"), -EINVAL);
     ck_assert_int_eq(request("gateway-sign", text), -EINVAL);
 }
