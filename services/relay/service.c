@@ -21,7 +21,7 @@
 #define SWEEP_NS     WV_NS_PER_S
 #define OWN_MAX      64
 #define GATHER_MIN   3  /* messages that a pause must bring, or it is not taken */
-#define GATHER_MANY  16 /* so many, and it does not matter how late the pause ends */
+#define GATHER_MANY  16 /* the same for who would rather spin */
 #define STORED_MAX   16
 
 struct watched {
@@ -44,7 +44,6 @@ struct wv_relay_service {
     struct wv_loop_source *send_timer, *heartbeat_timer;
     uint64_t spin_ns, gather_ns, received_ns;
     uint64_t distance_ns;          /* between messages, on average of late */
-    uint64_t late_ns;              /* of pauses, on average of late */
     bool may_gather;               /* datagrams came since the last pause, and none are waiting */
     struct rift_relay_clock clock; /* of this turn */
     struct rift_relay_stats told;  /* as last copied to the metrics */
@@ -194,36 +193,19 @@ static int on_readable(void *userdata, uint32_t events, uint64_t now)
     return 0;
 }
 
-/* A pause of gather_ns from the last datagrams on. What a timer is late by, which is as long as the pause on
- * some virtual machines, is known from the pauses before and part of it, unless very much comes: then there
- * is a queue anyway. Returns whether there was one. */
-static bool gather(struct wv_relay_service *s)
-{
-    uint64_t begin = wv_now_ns(), end = s->received_ns + s->gather_ns;
-    uint64_t late = s->distance_ns * GATHER_MANY < s->gather_ns ? 0 : s->late_ns;
-    if (begin + late + s->gather_ns / 4 > end) { /* shorter ones don't bring what they cost */
-        s->late_ns -= s->late_ns >> 10;          /* one bad moment is not for ever */
-        return false;
-    }
-    uint64_t length = end - begin - late;
-    const struct timespec pause = {.tv_nsec = (long)length};
-    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-    uint64_t since = wv_now_ns() - begin;
-    late = since > length ? since - length : 0;
-    s->late_ns += (WV_MIN(late, s->gather_ns) >> 4) - (s->late_ns >> 4);
-    return true;
-}
-
 /* Who was woken a moment ago will be again: it is not worth the sleep, nor the delay of waking up. Where much
- * comes, a short pause lets it come together, as a network card does: one call for many datagrams, one
- * message for those of one peer. */
+ * comes, a pause lets it come together, as a network card does: one call for many datagrams, one message for
+ * those of one peer. Who spins wants little delay: then it takes very much, and a queue anyway. */
 static bool on_prepare(void *userdata, uint64_t now)
 {
     struct wv_relay_service *s = userdata;
-    bool pays = s->may_gather && s->distance_ns * GATHER_MIN < s->gather_ns;
-    s->may_gather = false;
-    if (pays && gather(s))
+    uint64_t least = s->spin_ns ? GATHER_MANY : GATHER_MIN;
+    if (s->may_gather && s->distance_ns * least < s->gather_ns) {
+        const struct timespec pause = {.tv_nsec = (long)s->gather_ns};
+        s->may_gather = false;
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         return true;
+    }
     return s->spin_ns && now < s->received_ns + s->spin_ns;
 }
 

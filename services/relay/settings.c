@@ -46,9 +46,8 @@ static const struct wv_config_entry config_table[] = {
      "How long to look for the next datagram before going to sleep, in microseconds: delay for processor "
      "time."},
     {"gather_us", WV_CONFIG_INT, "40", 0, 1000, NULL,
-     "Pause in which datagrams come together while so many come that it pays, in microseconds: processor "
-     "time "
-     "for delay."},
+     "Pause in which datagrams come together where many come, in microseconds: from 16 messages a pause on, "
+     "or from 3 with spin_us=0. Processor time for delay."},
     {"drain", WV_CONFIG_BOOL, "false", 0, 0, NULL,
      "Begin by taking no new leases; SIGUSR1 and SIGUSR2 turn this on and off."},
     {"state_file", WV_CONFIG_STRING, "", 0, 0, NULL,

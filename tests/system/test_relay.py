@@ -301,7 +301,7 @@ class Relay(SystemTest):
         self.assertTrue(a.pass_to(b, b"and afterwards all is as before"))
 
     def test_what_comes_fast_leaves_together(self):
-        self.again(signal.SIGTERM, "--set", "gather_us=1000")
+        self.again(signal.SIGTERM, "--set", "gather_us=1000", "--set", "spin_us=0")
         _, (a, b) = self.pair(rate=10000000)
         b.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         for i in range(3000):
