@@ -35,6 +35,7 @@ struct app {
     struct finder *finder; /* find.c: the way goes through a gateway; NULL: an address is dialled */
     char address[64];      /* that was found for the name; empty: options.host is one */
     uint16_t address_port;
+    bool dial_next; /* the loop ends so that the name is dialled */
     char path_said[16];
 };
 

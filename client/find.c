@@ -1,48 +1,20 @@
-/* Hosts by name; see find.h. Must never take a key from the network or a gateway that is not known here,
- * except to be proven by pairing. */
-#include "client/find.h"
-
+/* The way to a host through a gateway; see find.h. Must never speak to another key than the one that look.c
+ * settled on. */
+#include "client/find_private.h"
 #include "client/trust.h"
 #include "lib/base/util.h"
-#include "lib/gateway/account.h"
-#include "lib/gateway/live.h"
-#include "lib/gateway/sign_in.h"
-#include "lib/mdns/find.h"
 #include "proto/signal.pb-c.h"
-#include "rift/crypto/offer.h"
 #include "rift/crypto/prove.h"
-#include "rift/relay/lease.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sysexits.h>
 #include <time.h>
 
-#define LAN_MS         1500
-#define LAN_BESIDE_MS  300 /* while the gateway is being asked */
-#define ANSWER_MS      10000
 #define ID_BYTES       RIFT_OFFER_ID_BYTES
 #define RENEW_AT_LEAST 5 /* seconds */
-
-struct finder {
-    struct app *a;
-    struct wv_gateway_account account;
-    struct wv_gateway_live *live;
-    struct wv_client_ways ways;
-    struct wv_client *client;
-    struct wv_loop_source *source, *renew;
-    char host_key[RIFT_PUBLIC_KEY_TEXT_BYTES], own_key[RIFT_PUBLIC_KEY_TEXT_BYTES];
-    uint8_t id[ID_BYTES]; /* of the newest offer */
-    char id_text[2 * ID_BYTES + 1];
-    char relay_key[RIFT_SIGN_KEY_TEXT_BYTES], host_relay_key[RIFT_SIGN_KEY_TEXT_BYTES];
-    char lease[WV_LIVE_LEASE_MAX];
-    char last_error[48];
-    struct wv_gateway_event event; /* large */
-};
 
 /* ---- signals ---- */
 
@@ -220,11 +192,12 @@ static void on_error(struct finder *f, const struct wv_gateway_event *e)
         return; /* a direct way may do */
     else
         snprintf(text, sizeof text, "%s", e->text);
+    f->no_use = true;
     say_once(f, e->error, text);
 }
 
 /* On the connection's thread too: the identity was loaded before that began, and stays. */
-static int sign(void *userdata, const char *name, const uint8_t challenge[32], uint8_t ret_signature[64])
+int finder_sign(void *userdata, const char *name, const uint8_t challenge[32], uint8_t ret_signature[64])
 {
     const struct app *a = userdata;
     return rift_prove_gateway(a->identity.sign_secret, name, challenge, ret_signature);
@@ -237,13 +210,16 @@ static void take_event(struct finder *f)
     case WV_GATEWAY_WELCOME:
         wv_timeline_note(f->a->timeline, "welcome");
         f->last_error[0] = '\0';
+        f->no_use = false;
         (void)wv_client_set_stun(f->client, e->stun, e->n_stun);
         break;
     case WV_GATEWAY_LOST: /* a session that lives does not need it */
+        f->no_use = true;
         if (!f->a->connected_once)
             say_once(f, "lost", e->text);
         break;
     case WV_GATEWAY_DENIED:
+        f->no_use = true;
         if (!f->a->connected_once)
             say_once(f, "denied", e->text);
         break;
@@ -256,7 +232,7 @@ static void take_event(struct finder *f)
     case WV_GATEWAY_LEASE:
         on_lease(f, e);
         break;
-    case WV_GATEWAY_CHALLENGE: /* sign() has it */
+    case WV_GATEWAY_CHALLENGE: /* finder_sign() has it */
     case WV_GATEWAY_SENT:
         break;
     }
@@ -270,117 +246,8 @@ static int on_gateway(void *userdata, uint64_t now)
     return 0;
 }
 
-/* ---- looking ---- */
-
-/* Names only: an address, or a place with a port, is dialled. */
-static bool is_name(const struct app *a)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_DGRAM}, *list = NULL;
-    if (a->options.have_url || strpbrk(wv_config_string(a->options.config, "host"), ":.") ||
-        (a->options.action != WV_OPTIONS_RUN && a->options.action != WV_OPTIONS_PAIR))
-        return false;
-    if (getaddrinfo(a->options.host, NULL, &hints, &list) != 0)
-        return true;
-    freeaddrinfo(list);
-    return false;
-}
-
-/* KEY is claimed for the host: by its own name it is not known here, or has this key. Returns whether it may
- * be taken. */
-static bool may_take(struct app *a, const char *text)
-{
-    uint8_t key[32];
-    char message[WV_TRUST_TEXT_BYTES] = "";
-    if (rift_public_key_parse(text, key) < 0)
-        return false;
-    if (a->have_host_key)
-        return memcmp(a->host_key, key, sizeof key) == 0;
-    if (a->options.action == WV_OPTIONS_PAIR || wv_known_hosts_has(a->known_hosts, key, message) == 0) {
-        memcpy(a->host_key, key, sizeof key);
-        a->have_host_key = a->options.action == WV_OPTIONS_RUN;
-        return true;
-    }
-    return false;
-}
-
-/* Returns whether it is there; STRANGE: somebody of that name is, whose key is not known. */
-static bool look_around(struct app *a, unsigned wait_ms, bool *ret_strange)
-{
-    static struct wv_found found[WV_FOUND_MAX];
-    char key[RIFT_PUBLIC_KEY_TEXT_BYTES] = "";
-    size_t n = 0;
-    if (a->have_host_key)
-        rift_public_key_format(a->host_key, key);
-    if (wv_find(a->options.host, key[0] ? key : NULL, wait_ms, found, &n) != 0)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        bool named = !strcasecmp(found[i].name, a->options.host);
-        if (!named && strcmp(found[i].key, key) != 0)
-            continue;
-        if (!may_take(a, found[i].key)) {
-            *ret_strange = true;
-            continue;
-        }
-        snprintf(a->address, sizeof a->address, "%s", found[i].address);
-        a->address_port = found[i].port;
-        return true;
-    }
-    return false;
-}
-
-/* The key of the host that the gateway calls by the name. Returns 0 or a sysexits code, said. */
-static int ask_key(struct app *a, struct finder *f)
-{
-    char path_text[WV_GATEWAY_SENTENCE_BYTES] = "", token[512];
-    struct wv_gateway *g;
-    struct wv_gateway_answer answer = {0};
-    size_t i;
-    json_t *one;
-    bool strange = false;
-    if (wv_gateway_new(&g, f->account.ca_file) < 0) {
-        app_say("The gateway's certificates can't be read; log in again: wavryctl login URL");
-        return EX_CONFIG;
-    }
-    wv_gateway_aim(g, &f->account.url);
-    int r =
-        wv_gateway_sign_in(g, &f->account.url, f->own_key, sign, a, ANSWER_MS, token, sizeof token, &answer);
-    if (r == 0)
-        r = wv_gateway_request(g, "GET", "/v1/hosts", token, NULL, ANSWER_MS, &answer);
-    snprintf(path_text, sizeof path_text, "%s", answer.sentence);
-    json_array_foreach(json_object_get(answer.body, "hosts"), i, one)
-    {
-        const char *name = wv_gateway_text(one, "name", 64), *key = wv_gateway_text(one, "key", 63);
-        if (!name || !key || strcasecmp(name, a->options.host) != 0)
-            continue;
-        if (may_take(a, key))
-            snprintf(f->host_key, sizeof f->host_key, "%s", key);
-        else
-            strange = true;
-    }
-    wv_gateway_answer_fini(&answer);
-    wv_gateway_free(g);
-    explicit_bzero(token, sizeof token);
-    if (r != 0) {
-        app_say(path_text);
-        return r == WV_GATEWAY_REFUSED ? EX_NOPERM : EX_UNAVAILABLE;
-    }
-    if (f->host_key[0])
-        return 0;
-    if (strange)
-        fprintf(stderr,
-                "wavry-client: The key of %s is not known here: pair with it first. On the host run wavryctl "
-                "pair, then here: wavry-client pair %s\n",
-                a->options.host, a->options.host);
-    else
-        fprintf(stderr,
-                "wavry-client: No host %s: no address is known for it, none of that name is announced on the "
-                "local network, and your account at %s has none. wavryctl hosts lists them.\n",
-                a->options.host, f->account.url.name);
-    return strange ? EX_NOPERM : EX_NOHOST;
-}
-
 /* Begins to sign in, while the local network is still asked. */
-static int open_gateway(struct app *a)
+int finder_open(struct app *a)
 {
     char path[4096], message[WV_TRUST_TEXT_BYTES] = "";
     struct finder *f = calloc(1, sizeof *f);
@@ -395,7 +262,7 @@ static int open_gateway(struct app *a)
     if (r == 0)
         r = wv_gateway_live_new(&f->live, f->account.ca_file);
     if (r == 0) {
-        wv_gateway_live_set_sign(f->live, sign, a);
+        wv_gateway_live_set_sign(f->live, finder_sign, a);
         wv_gateway_live_aim(f->live, &f->account.url, f->own_key);
         a->finder = f;
     } else {
@@ -403,44 +270,6 @@ static int open_gateway(struct app *a)
             app_say(message);
         app_finder_free(f);
     }
-    return r;
-}
-
-static int say_not_found(const struct app *a, bool strange)
-{
-    if (strange)
-        fprintf(
-            stderr,
-            "wavry-client: A host called %s is on the local network, but its key is not %s. Pair with it: on "
-            "the host wavryctl pair, then here: wavry-client pair %s%s\n",
-            a->options.host, a->have_host_key ? "the known one" : "known here",
-            a->have_host_key ? "--new-key " : "", a->options.host);
-    else
-        fprintf(stderr,
-                "wavry-client: No host %s: no address is known for it, none of that name is announced on the "
-                "local network, and no gateway is known here (wavryctl login https://GATEWAY).\n",
-                a->options.host);
-    return strange ? EX_NOPERM : EX_NOHOST;
-}
-
-int app_find(struct app *a)
-{
-    bool strange = false;
-    if (!is_name(a))
-        return 0;
-    bool gateway = open_gateway(a) == 0;
-    bool here = look_around(a, gateway ? LAN_BESIDE_MS : LAN_MS, &strange);
-    wv_timeline_note(a->timeline, "looked");
-    if (here || !gateway) {
-        a->finder = app_finder_free(a->finder);
-        return here ? 0 : say_not_found(a, strange);
-    }
-    struct finder *f = a->finder;
-    if (a->have_host_key)
-        rift_public_key_format(a->host_key, f->host_key);
-    int r = a->have_host_key ? 0 : ask_key(a, f);
-    if (r != 0)
-        a->finder = app_finder_free(f);
     return r;
 }
 
@@ -477,6 +306,7 @@ struct finder *app_finder_free(struct finder *f)
 {
     if (f) {
         wv_gateway_live_free(f->live);
+        resolver_free(f->resolver);
         wv_gateway_account_wipe(&f->account);
         free(f);
     }

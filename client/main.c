@@ -196,6 +196,11 @@ static int on_second(void *userdata, uint64_t now)
 {
     struct app *a = userdata;
     app_say_path(a);
+    if (app_find_elsewhere(a)) {
+        a->dial_next = true;
+        wv_loop_quit(a->loop, 0);
+        return 0;
+    }
     if (a->recorder)
         wv_recorder_poll(a->recorder);
     if (a->window && wv_window_wants_stats(a->window)) {
@@ -398,6 +403,16 @@ static int run(struct app *a)
         wv_window_notice(a->window, text);
     }
     r = wv_loop_run(a->loop);
+    if (a->dial_next) {
+        app_find_stop(a);
+        a->client = wv_client_free(a->client);
+        a->finder = app_finder_free(a->finder);
+        a->dial_next = false;
+        int code = open_client(a);
+        if (code != 0)
+            return code;
+        r = wv_loop_run(a->loop);
+    }
     return r < 0 ? EX_SOFTWARE : leave(a);
 }
 

@@ -79,7 +79,7 @@ static int find_host_key(struct app *a)
 /* The key of a URL against what is known; pairing by code goes on with the known one. */
 static int check_url_key(struct app *a)
 {
-    if (a->options.new_key)
+    if (a->options.new_key && !*wv_config_string(a->options.config, "host_key"))
         a->have_host_key = false;
     if (!a->options.have_url)
         return 0;

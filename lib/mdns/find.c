@@ -26,10 +26,13 @@ struct search {
     AvahiClient *client;
 };
 
+/* Whoever uses the name is of interest, be it another than the one that is looked for; and who does not is
+ * given no room. */
 static bool matches(const struct search *s, const struct wv_found *f)
 {
-    /* Somebody else may use the name. */
-    return s->key ? !strcmp(f->key, s->key) : s->name && !strcasecmp(f->name, s->name);
+    if (!s->key && !s->name)
+        return true;
+    return (s->key && !strcmp(f->key, s->key)) || (s->name && !strcasecmp(f->name, s->name));
 }
 
 /* One line per host: the better address wins. */
@@ -75,8 +78,9 @@ static void on_resolved(AvahiServiceResolver *r, AvahiIfIndex interface, AvahiPr
             snprintf(f.address, sizeof f.address, "%s%%%s", text, card);
         else
             snprintf(f.address, sizeof f.address, "%s", text);
-        add(s, &f);
-        s->done = s->done || (matches(s, &f) && !strchr(f.address, ':'));
+        if (matches(s, &f))
+            add(s, &f);
+        s->done = s->done || (s->key && !strcmp(f.key, s->key) && !strchr(f.address, ':'));
     }
     avahi_service_resolver_free(r);
 }

@@ -16,7 +16,8 @@ struct wv_found {
 
 enum { WV_FIND_NO_DAEMON = 1 };
 
-/* Looks for at most WAIT_MS; ends as soon as KEY was found, or NAME where KEY is NULL; both NULL: all. IPv4
- * before IPv6. Returns 0 with the number of hosts in RET_N, WV_FIND_NO_DAEMON, or -ENOMEM. */
+/* Looks for at most WAIT_MS for those that have KEY or are called NAME; both NULL: for all. Ends as soon as
+ * KEY was found; several may use one name. IPv4 before IPv6. Returns 0 with the number of hosts in RET_N,
+ * WV_FIND_NO_DAEMON, or -ENOMEM. */
 int wv_find(const char *name, const char *key, unsigned wait_ms, struct wv_found ret[WV_FOUND_MAX],
             size_t *ret_n);

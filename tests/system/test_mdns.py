@@ -43,6 +43,8 @@ for u in {users}; do
     grep -q "^$u:" /run/passwd || echo "$u:x:$n:$n::/:/usr/sbin/nologin" >> /run/passwd
     grep -q "^$u:" /run/group || echo "$u:x:$n:" >> /run/group
 done
+cp /etc/hosts /run/hosts
+mount --bind /run/hosts /etc/hosts
 chmod 755 /run /run/dbus
 mount --bind /run/passwd /etc/passwd
 mount --bind /run/group /etc/group
@@ -113,6 +115,22 @@ class Mdns(harness.SystemTest):
     def reach_status(self):
         return self.stages().get("reach", {}).get("status", "")
 
+    def resolve(self, line):
+        """What the resolver of the client's machine knows."""
+        subprocess.run(self.inside("clientside", "sh", "-c", f"echo '127.0.0.1 localhost\n{line}' > /etc/hosts"), check=True)
+
+    def watch(self):
+        """A client sees pictures; as often as a busy machine takes longer to find the name than it is waited for."""
+        def attempt():
+            code, said = self.watches(self.inside("clientside", f"{BIN}/wavry-client", "kitchen", "--give-up", "5",
+                                                  "--stats-json", self.path("stats.json")),
+                                      XDG_CONFIG_HOME=self.path("person"))
+            self.last = said
+            return code == 0 or (None if code in (68, 69) else self.fail(said))
+        wait_for(attempt, 90, lambda: self.last)
+        with open(self.path("stats.json")) as f:
+            self.assertGreater(json.load(f)["frames_shown"], 0)
+
     def start_host(self):
         self.port = 4820
         self.start(self.place, self.inside("hostside", f"{BIN}/wavry-supervisor", "--standalone", "--runtime-dir",
@@ -133,9 +151,10 @@ class Mdns(harness.SystemTest):
         self.assertEqual(code, 68, said)
         self.assertIn("No host Kitchen", said)
         # The daemon comes: the host announces itself without having been started again.
+        avahi = {}
         for name, card in (("hostside", "wvm-h"), ("clientside", "wvm-c")):
             self.bus(name)
-            self.avahi(name, card)
+            avahi[name] = self.avahi(name, card)
         wait_for(lambda: "; announced on the local network" in self.reach_status(), 60, self.reach_status)
         found = wait_for(self.found, 60, lambda: self.ctl_of("clientside", "hosts"))
         key = self.host_key()
@@ -148,12 +167,15 @@ class Mdns(harness.SystemTest):
         pairing = json.loads(self.ctl("pair", "--json").stdout)
         code, said = self.client_finds("pair", "kitchen", "--code", pairing["code"], "--name", "person")
         self.assertEqual(code, 0, said)
-        code, said = self.is_found(lambda: self.watches(
-            self.inside("clientside", f"{BIN}/wavry-client", "kitchen", "--give-up", "40", "--stats-json",
-                        self.path("stats.json")), XDG_CONFIG_HOME=self.path("person")))
-        self.assertEqual(code, 0, said)
-        with open(self.path("stats.json")) as f:
-            self.assertGreater(json.load(f)["frames_shown"], 0)
+        # The local network goes before the resolver, whose address is old; which is asked when nothing else is left.
+        self.resolve("198.18.77.99 kitchen")
+        self.watch()
+        self.stop(avahi["clientside"])
+        self.resolve("198.18.77.1 kitchen")
+        self.watch()
+        avahi["clientside"] = self.avahi("clientside", "wvm-c")
+        self.resolve("")
+        wait_for(self.found, 60, lambda: self.ctl_of("clientside", "hosts"))
         # Somebody else who calls itself so, with another key, is not it.
         self.stop(self.processes[self.place])
         wait_for(lambda: not self.found(), 60, self.found)
