@@ -54,6 +54,7 @@ struct wv_client {
     struct wv_ways *ways; /* NULL: one address, which was given */
     struct wv_loop_source *socket_source, *watch_source, *timer, *prepare;
     uint64_t roam_at;                 /* look then whether our own address is another one */
+    uint64_t roamed_ns;               /* when that was done last, with ways */
     bool rebound;                     /* a new socket was tried since the host was last heard */
     struct rift_initiator *initiator; /* a handshake is under way */
     uint64_t arrival_ns;              /* of the datagram at hand, by the kernel's word */

@@ -104,6 +104,7 @@ static void roam(struct wv_client *c, bool force, uint64_t now)
     int fd;
     c->roam_at = UINT64_MAX;
     if (c->ways) {
+        c->roamed_ns = now;
         wv_ways_network_changed(c->ways, now);
         return;
     }
@@ -127,7 +128,8 @@ static int on_network_changed(void *userdata, uint32_t events, uint64_t now)
 {
     struct wv_client *c = userdata;
     wv_link_watched(c->link);
-    c->roam_at = now;
+    /* The kernel tells of every route by itself. */
+    c->roam_at = c->ways && c->roamed_ns ? WV_MAX(now, c->roamed_ns + ROAM_AGAIN_NS) : now;
     return 0; /* the prepare hook does what is due */
 }
 

@@ -37,7 +37,7 @@ static int send_signal(struct finder *f, const Wavry__Signal__Signal *signal)
 }
 
 /* The client library wants the host to know where it is. */
-static void on_offer(void *userdata, const struct wv_client_offer *offer)
+static int on_offer(void *userdata, const struct wv_client_offer *offer)
 {
     struct finder *f = userdata;
     Wavry__Signal__Offer m = WAVRY__SIGNAL__OFFER__INIT;
@@ -64,8 +64,15 @@ static void on_offer(void *userdata, const struct wv_client_offer *offer)
     m.unix_s = (uint64_t)time(NULL);
     signal.kind_case = WAVRY__SIGNAL__SIGNAL__KIND_OFFER;
     signal.offer = &m;
-    (void)send_signal(f, &signal); /* unsent: the library offers again */
+    int r = send_signal(f, &signal);
     sodium_memzero(&copy, sizeof copy);
+    return r;
+}
+
+static void on_moved(void *userdata)
+{
+    struct finder *f = userdata;
+    wv_gateway_live_moved(f->live);
 }
 
 static void on_changed(void *userdata, bool relayed)
@@ -254,7 +261,8 @@ int finder_open(struct app *a)
     if (!f)
         return -ENOMEM;
     f->a = a;
-    f->ways = (struct wv_client_ways){.offer = on_offer, .changed = on_changed, .userdata = f};
+    f->ways =
+        (struct wv_client_ways){.offer = on_offer, .moved = on_moved, .changed = on_changed, .userdata = f};
     rift_public_key_format(a->identity.public, f->own_key);
     int r = wv_trust_path("gateway.conf", path, sizeof path);
     if (r == 0)

@@ -272,8 +272,8 @@ void wv_link_from(const struct wv_link *l, int i, uint8_t ret_address[RIFT_ADDRE
 int wv_link_watch(struct wv_link *l)
 {
     struct sockaddr_nl name = {.nl_family = AF_NETLINK,
-                               .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE |
-                                            RTMGRP_IPV6_ROUTE};
+                               .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
+                                            RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE};
     if (l->watch_fd >= 0)
         return l->watch_fd;
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);

@@ -92,8 +92,13 @@ struct wv_client_offer {
  * wv_client_answer() and wv_client_lease(). */
 struct wv_client_ways {
     /* An offer is to go to the host: once wv_client_set_stun() was called and servers answered or took too
-     * long, and again when the host could not be reached by the one before. It replaces those before. */
-    void (*offer)(void *userdata, const struct wv_client_offer *offer);
+     * long, and again when the host could not be reached by the one before. It replaces those before. Returns
+     * 0, or a negative errno: it can't be carried now, and the one before still counts; another one is made
+     * after a pause, or soon after wv_client_set_stun(). */
+    int (*offer)(void *userdata, const struct wv_client_offer *offer);
+    /* This machine's addresses or routes have changed, or may have: connections of one's own may be dead
+     * without knowing it. NULL: not of interest. */
+    void (*moved)(void *userdata);
     /* From now on datagrams go through a relay, or directly. NULL: not of interest. */
     void (*changed)(void *userdata, bool relayed);
     void *userdata;

@@ -22,6 +22,10 @@
 #define OFFER_NS     (5 * WV_NS_PER_S) /* an offer that brought no way is repeated, then less often */
 #define OFFER_MAX_NS (30 * WV_NS_PER_S)
 #define LOST_NS      (3 * WV_NS_PER_S) /* nothing heard on any way: a new offer */
+/* After a change of the network: the old way, and a relay that was bound, get so long to be heard on. */
+#define MOVED_NS         (150 * WV_NS_PER_MS)
+#define MOVED_RELAYED_NS WV_NS_PER_S
+#define MOVED_APART_NS   (500 * WV_NS_PER_MS) /* offers for that reason */
 
 struct server {
     uint8_t address[RIFT_ADDRESS_BYTES], id[RIFT_STUN_ID_BYTES], reflexive[RIFT_ADDRESS_BYTES];
@@ -37,14 +41,17 @@ struct wv_ways {
     size_t n_servers;
     bool asked;                        /* wv_ways_set_stun() was called */
     uint64_t offer_at, offer_pause_ns; /* NEVER: no offer is due */
-    struct wv_client_offer offer;
-    struct rift_punch *punch; /* of the newest offer */
+    struct rift_punch *punch;          /* of the newest offer */
     uint8_t relay_secret[64];
     struct rift_relay_client *relay;
     uint8_t relay_address[RIFT_ADDRESS_BYTES], relay_name[RIFT_ADDRESS_BYTES];
     uint8_t from[RIFT_ADDRESS_BYTES]; /* of the datagram at hand; the name of the relayed way for one from a
                                          relay */
     uint64_t heard_ns, switches;
+    uint64_t moved_ns, moved_until_ns; /* when the network changed, 0: not; how long the host is waited for */
+    uint64_t moved_offer_ns;           /* when an offer was made for that, 0: never */
+    uint8_t last[RIFT_ADDRESS_BYTES];  /* the direct way that was taken last */
+    bool has_last;
 };
 
 int wv_ways_new(struct wv_ways **ret, struct wv_client *c, const struct wv_client_ways *setup)
@@ -110,6 +117,21 @@ static bool all_answered(const struct wv_ways *w)
     return true;
 }
 
+/* The network has changed, and the host was not heard since for longer than that should take. */
+static bool is_left(const struct wv_ways *w, uint64_t now)
+{
+    return w->moved_ns && w->heard_ns <= w->moved_ns && now >= w->moved_until_ns;
+}
+
+/* An offer from a network that is not there yet would be lost, and the next one is some time away. */
+static bool waits_for_network(const struct wv_ways *w, uint64_t now)
+{
+    for (size_t i = 0; i < w->n_servers; i++)
+        if (w->servers[i].known)
+            return false;
+    return w->n_servers && is_left(w, now) && now < w->moved_ns + STUN_WAIT_NS;
+}
+
 static void take_stun(struct wv_ways *w, const uint8_t *datagram, size_t len, uint64_t now)
 {
     struct rift_stun_message m;
@@ -126,7 +148,7 @@ static void take_stun(struct wv_ways *w, const uint8_t *datagram, size_t len, ui
         s->due_ns = now + STUN_KEEP_NS;
         if (w->punch)
             rift_punch_set_own(w->punch, s->reflexive);
-        if (w->offer_at != UINT64_MAX && !w->punch && all_answered(w))
+        if (w->offer_at != UINT64_MAX && (w->punch ? is_left(w, now) : all_answered(w)))
             w->offer_at = now;
     }
 }
@@ -186,33 +208,52 @@ static void add_own(struct wv_client_offer *o, uint16_t port)
     freeifaddrs(list);
 }
 
-/* A new offer: another secret, and nothing of the one before counts any more. */
-static void make_offer(struct wv_ways *w, uint64_t now)
+static void fill_offer(struct wv_ways *w, struct wv_client_offer *o, struct rift_punch *punch)
 {
-    struct wv_client_offer *o = &w->offer;
-    struct rift_punch *punch;
-    *o = (struct wv_client_offer){0};
-    randombytes_buf(o->secret, sizeof o->secret);
-    w->offer_at = now + w->offer_pause_ns;
-    if (rift_punch_new(&punch, RIFT_ROLE_CLIENT, o->secret, now) < 0)
-        return;
-    crypto_sign_keypair(o->relay_key, w->relay_secret);
     for (size_t i = 0; i < w->n_servers; i++)
         if (w->servers[i].known) {
             add_candidate(o, w->servers[i].reflexive, RIFT_CANDIDATE_REFLEXIVE, 100);
             rift_punch_set_own(punch, w->servers[i].reflexive);
         }
     add_own(o, wv_link_port(w->client->link));
-    if (w->punch) {
-        struct rift_punch_status s;
+}
+
+/* Nothing of the offer before counts any more; only where datagrams went does, until a way is found anew. */
+static void replace_punch(struct wv_ways *w, struct rift_punch *punch)
+{
+    struct rift_punch_status s = {0};
+    if (w->punch)
         rift_punch_get_status(w->punch, &s);
-        w->switches += s.switches;
-    }
+    w->switches += s.switches;
     rift_punch_free(w->punch);
     w->punch = punch;
     w->relay = rift_relay_client_free(w->relay);
+}
+
+/* A new offer, with another secret. */
+static void make_offer(struct wv_ways *w, uint64_t now)
+{
+    struct wv_client_offer o = {0};
+    uint8_t relay_secret[64];
+    struct rift_punch *punch;
+    w->offer_at = now + w->offer_pause_ns;
     w->offer_pause_ns = WV_MIN(2 * w->offer_pause_ns, OFFER_MAX_NS);
-    w->setup.offer(w->setup.userdata, o);
+    randombytes_buf(o.secret, sizeof o.secret);
+    if (rift_punch_new(&punch, RIFT_ROLE_CLIENT, o.secret, now) < 0)
+        return;
+    crypto_sign_keypair(o.relay_key, relay_secret);
+    fill_offer(w, &o, punch);
+    if (w->setup.offer(w->setup.userdata, &o) < 0) {
+        rift_punch_free(punch);
+    } else {
+        replace_punch(w, punch);
+        memcpy(w->relay_secret, relay_secret, sizeof w->relay_secret);
+        if (w->moved_ns)
+            w->moved_offer_ns = now;
+        w->moved_ns = 0;
+    }
+    sodium_memzero(relay_secret, sizeof relay_secret);
+    sodium_memzero(&o, sizeof o);
 }
 
 /* ---- what the gateway brings ---- */
@@ -303,6 +344,27 @@ void wv_ways_failed(struct wv_ways *w, uint64_t now)
         w->offer_at = WV_MIN(w->offer_at, now + OFFER_NS);
 }
 
+/* The host may still be there for us at our new address: it lets in whom it knows, or everybody. Only if it
+ * is not heard soon it must be told where we are. */
+static void expect_host(struct wv_ways *w, uint64_t now)
+{
+    struct rift_relay_client_status relay = {0};
+    struct rift_punch_status s = {0};
+    uint64_t wait = MOVED_NS;
+    if (!w->punch || w->offer_at == UINT64_MAX)
+        return;
+    rift_punch_get_status(w->punch, &s);
+    if (w->relay)
+        rift_relay_client_get_status(w->relay, &relay);
+    if (relay.state == RIFT_RELAY_CLIENT_BOUND)
+        wait = MOVED_RELAYED_NS;
+    w->moved_ns = now;
+    w->moved_until_ns = now + WV_MAX(wait, 2 * s.rtt_ns);
+    if (w->moved_offer_ns)
+        w->moved_until_ns = WV_MAX(w->moved_until_ns, w->moved_offer_ns + MOVED_APART_NS);
+    w->offer_at = WV_MIN(w->offer_at, w->moved_until_ns);
+}
+
 void wv_ways_network_changed(struct wv_ways *w, uint64_t now)
 {
     for (size_t i = 0; i < w->n_servers; i++) {
@@ -314,15 +376,18 @@ void wv_ways_network_changed(struct wv_ways *w, uint64_t now)
     if (w->punch)
         rift_punch_network_changed(w->punch, now);
     w->offer_pause_ns = OFFER_NS;
+    expect_host(w, now);
     if (w->client->session)
         rift_session_path_changed(w->client->session, now);
+    if (w->setup.moved)
+        w->setup.moved(w->setup.userdata);
 }
 
 /* Whether the newest offer has brought what it can: then another one is due. */
 static bool needs_offer(const struct wv_ways *w, uint64_t now)
 {
     bool silent = now - WV_MIN(w->heard_ns, now) >= LOST_NS;
-    return w->asked && (!w->punch || !wv_ways_found(w) || silent);
+    return w->asked && (!w->punch || !wv_ways_found(w) || silent || is_left(w, now));
 }
 
 static void on_switch(struct wv_ways *w, bool had_path, uint64_t now)
@@ -335,12 +400,12 @@ static void on_switch(struct wv_ways *w, bool had_path, uint64_t now)
         w->setup.changed(w->setup.userdata, s.relayed);
     if (!had_path)
         c->attempt_at = WV_MIN(c->attempt_at, now);
-    if (!c->session || !had_path)
+    if (!c->session)
         return;
     rift_session_path_changed(c->session, now);
     /* What was under way on a way that died is lost: nothing but a keyframe brings the picture back sooner.
      */
-    if (s.why == RIFT_PUNCH_FELL_SILENT)
+    if (s.why == RIFT_PUNCH_FELL_SILENT || !had_path)
         rift_session_request_keyframe(c->session, now);
 }
 
@@ -389,7 +454,9 @@ void wv_ways_pump(struct wv_ways *w, uint64_t now)
         if (now >= w->servers[i].due_ns)
             send_stun(w, &w->servers[i], now);
     if (now >= w->offer_at) {
-        if (needs_offer(w, now))
+        if (waits_for_network(w, now))
+            w->offer_at = w->moved_ns + STUN_WAIT_NS;
+        else if (needs_offer(w, now))
             make_offer(w, now);
         else
             w->offer_at = now + OFFER_NS;
@@ -404,7 +471,12 @@ void wv_ways_pump(struct wv_ways *w, uint64_t now)
     send_knocks(w, now);
     struct rift_punch_status s;
     rift_punch_get_status(w->punch, &s);
-    aim(w, s.has_path ? s.address : NULL);
+    if (s.has_path && !s.relayed) {
+        memcpy(w->last, s.address, sizeof w->last);
+        w->has_last = true;
+    }
+    /* While a new offer is on its way a session goes on where it went: it may be heard there yet. */
+    aim(w, s.has_path ? s.address : w->client->session && w->has_last ? w->last : NULL);
 }
 
 uint64_t wv_ways_timeout(const struct wv_ways *w)

@@ -21,6 +21,7 @@
 #define PAUSE_FIRST_S  1
 #define PAUSE_MAX_S    60
 #define PAUSE_DENIED_S 300
+#define MOVED_FAILURES 3 /* in a row; after more a changed network is no reason to try sooner */
 #define SESSIONS_MAX   64
 #define BASE64         sodium_base64_VARIANT_URLSAFE_NO_PADDING
 
@@ -39,7 +40,7 @@ struct wv_gateway_live {
     int event_fd;
 
     pthread_mutex_t mutex; /* for all until the gap */
-    bool stop, aimed, changed, is_signed, online;
+    bool stop, aimed, changed, moved, is_signed, online;
     struct wv_gateway_url url;
     char key[WV_LIVE_KEY_TEXT];
     wv_gateway_sign_fn sign;
@@ -179,7 +180,7 @@ static void put_off(struct wv_gateway_live *l, bool denied)
 static bool interrupted(struct wv_gateway_live *l)
 {
     pthread_mutex_lock(&l->mutex);
-    bool is = l->stop || l->changed;
+    bool is = l->stop || l->changed || l->moved;
     pthread_mutex_unlock(&l->mutex);
     return is;
 }
@@ -423,13 +424,31 @@ static void do_orders(struct wv_gateway_live *l)
 
 /* ---- the thread ---- */
 
+/* The machine is in another network, perhaps. A wave of such news costs a wave of looks, and one connection:
+ * the new one leaves by the address that counts now. */
+static void move(struct wv_gateway_live *l)
+{
+    bool open = wv_gateway_socket(l->gateway) != WV_SOCKET_NONE;
+    if (open && !wv_gateway_has_moved(l->gateway))
+        return;
+    if (open) {
+        l->phase = PHASE_IDLE;
+        wv_gateway_close_socket(l->gateway);
+        set_online(l, false);
+    } else if (l->failures > MOVED_FAILURES) {
+        return; /* a gateway that refuses is not asked more often for that */
+    }
+    l->try_at = 0;
+}
+
 /* What the owner aims at has changed, or is to end. Returns false at the end. */
 static bool follow(struct wv_gateway_live *l, bool *ret_aimed)
 {
     pthread_mutex_lock(&l->mutex);
     bool stop = l->stop, changed = l->changed;
     *ret_aimed = l->aimed;
-    l->changed = false;
+    bool moved = l->moved;
+    l->changed = l->moved = false;
     if (changed) {
         l->own_url = l->url;
         strcpy(l->own_key, l->key);
@@ -444,6 +463,8 @@ static bool follow(struct wv_gateway_live *l, bool *ret_aimed)
     }
     if (changed)
         wv_gateway_aim(l->gateway, &l->own_url);
+    else if (moved && !stop)
+        move(l);
     return !stop;
 }
 
@@ -539,6 +560,14 @@ void wv_gateway_live_aim(struct wv_gateway_live *l, const struct wv_gateway_url 
         snprintf(l->key, sizeof l->key, "%s", key);
     }
     l->changed = l->changed || !same;
+    pthread_mutex_unlock(&l->mutex);
+    wv_gateway_wake(l->gateway);
+}
+
+void wv_gateway_live_moved(struct wv_gateway_live *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    l->moved = true;
     pthread_mutex_unlock(&l->mutex);
     wv_gateway_wake(l->gateway);
 }

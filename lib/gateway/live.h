@@ -55,6 +55,9 @@ struct wv_gateway_live *wv_gateway_live_free(struct wv_gateway_live *l);
 void wv_gateway_live_set_sign(struct wv_gateway_live *l, wv_gateway_sign_fn sign, void *userdata);
 /* Which gateway, and under which key (text); URL NULL: none. */
 void wv_gateway_live_aim(struct wv_gateway_live *l, const struct wv_gateway_url *url, const char *key);
+/* This machine's addresses or routes may have changed: a connection that would leave by another address now
+ * is made anew at once, and one that waits to be tried is tried. */
+void wv_gateway_live_moved(struct wv_gateway_live *l);
 /* An eventfd that counts events. Read it, then take all of them. */
 int wv_gateway_live_fd(const struct wv_gateway_live *l);
 /* Returns whether there was one. */

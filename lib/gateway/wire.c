@@ -6,12 +6,14 @@
 
 #include <errno.h>
 #include <libwebsockets.h>
+#include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define ANSWER_MAX  (256u << 10)
 #define QUEUE_MAX   64
@@ -416,6 +418,33 @@ void wv_gateway_close_socket(struct wv_gateway *g)
 enum wv_gateway_socket wv_gateway_socket(const struct wv_gateway *g)
 {
     return g->state;
+}
+
+static bool same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+    if (a->ss_family != b->ss_family)
+        return false;
+    if (a->ss_family == AF_INET)
+        return !memcmp(&((const struct sockaddr_in *)a)->sin_addr, &((const struct sockaddr_in *)b)->sin_addr,
+                       sizeof(struct in_addr));
+    return !memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr, &((const struct sockaddr_in6 *)b)->sin6_addr,
+                   sizeof(struct in6_addr));
+}
+
+bool wv_gateway_has_moved(const struct wv_gateway *g)
+{
+    struct sockaddr_storage own = {0}, peer = {0}, now = {0};
+    socklen_t own_len = sizeof own, peer_len = sizeof peer, now_len = sizeof now;
+    int fd = g->socket ? lws_get_socket_fd(g->socket) : -1;
+    if (fd < 0 || getsockname(fd, (struct sockaddr *)&own, &own_len) < 0 ||
+        getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0)
+        return false;
+    wv_cleanup(wv_close_p) int probe = socket(peer.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (probe < 0)
+        return false;
+    /* Nothing is sent: the kernel only says by which address it would. No way there is no reason to stay. */
+    return connect(probe, (struct sockaddr *)&peer, peer_len) < 0 ||
+           getsockname(probe, (struct sockaddr *)&now, &now_len) < 0 || !same_address(&own, &now);
 }
 
 int wv_gateway_send(struct wv_gateway *g, json_t *object)

@@ -52,6 +52,8 @@ void wv_gateway_set_calls(struct wv_gateway *g, const struct wv_gateway_calls *c
 int wv_gateway_open_socket(struct wv_gateway *g);
 void wv_gateway_close_socket(struct wv_gateway *g);
 enum wv_gateway_socket wv_gateway_socket(const struct wv_gateway *g);
+/* Whether this machine would now send to the WebSocket's other end from another address than it does. */
+bool wv_gateway_has_moved(const struct wv_gateway *g);
 /* Queues a message; OBJECT stays the caller's. Returns 0, -EAGAIN (the queue is full), -ENOTCONN, -EMSGSIZE.
  */
 int wv_gateway_send(struct wv_gateway *g, json_t *object);

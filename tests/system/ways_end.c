@@ -303,7 +303,7 @@ static void pass_on(struct eyes *e, const struct letter *l, bool out)
     need(false, "room for a letter");
 }
 
-static void on_offer(void *userdata, const struct wv_client_offer *offer)
+static int on_offer(void *userdata, const struct wv_client_offer *offer)
 {
     struct eyes *e = userdata;
     struct letter l = {.what = OFFER, .n = offer->n_candidates};
@@ -316,6 +316,7 @@ static void on_offer(void *userdata, const struct wv_client_offer *offer)
     printf("{\"event\": \"offer\", \"ms\": %u}\n", ms_since(e->started, wv_now_ns()));
     fflush(stdout);
     pass_on(e, &l, true);
+    return 0;
 }
 
 /* The host's answer: its addresses; and the gateway gives a lease for both. */
