@@ -356,7 +356,8 @@ static void expect_host(struct wv_ways *w, uint64_t now)
     rift_punch_get_status(w->punch, &s);
     if (w->relay)
         rift_relay_client_get_status(w->relay, &relay);
-    if (relay.state == RIFT_RELAY_CLIENT_BOUND)
+    if (w->relay &&
+        relay.state != RIFT_RELAY_CLIENT_REFUSED) /* also one that a change before this one asks */
         wait = MOVED_RELAYED_NS;
     w->moved_ns = now;
     w->moved_until_ns = now + WV_MAX(wait, 2 * s.rtt_ns);
