@@ -60,6 +60,7 @@ struct wv_mapping {
     uint8_t secret[16]; /* nonces come from it; from here on the thread's own */
     uint16_t port;
     bool needless;
+    struct wv_upnp_router upnp; /* of the mapping that there is */
     struct door doors[DOORS];
 };
 
@@ -232,7 +233,7 @@ static void try_others(struct wv_mapping *m, struct door *d)
         wv_natpmp_map(d->way.router, m->port, LIFETIME_S, d->address, &lifetime_s))
         d->method = WV_MAPPING_NATPMP;
     else if (d->family == AF_INET && before != WV_MAPPING_NATPMP &&
-             wv_upnp_map(m->port, LIFETIME_S, d->address))
+             wv_upnp_map(m->port, LIFETIME_S, &m->upnp, d->address))
         d->method = WV_MAPPING_UPNP;
     uint64_t now = wv_now_ns();
     if (d->method == WV_MAPPING_NONE && before != WV_MAPPING_NONE) {
@@ -320,7 +321,7 @@ static void take_back(struct wv_mapping *m)
         if (d->method == WV_MAPPING_NATPMP)
             (void)wv_natpmp_map(d->way.router, m->port, 0, nothing, &lifetime_s);
         else if (d->method == WV_MAPPING_UPNP)
-            (void)wv_upnp_map(m->port, 0, nothing);
+            wv_upnp_unmap(&m->upnp, m->port);
         d->method = WV_MAPPING_NONE;
     }
 }

@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PMP_WAIT_MS  1000
+#define PMP_WAIT_MS  3000
+#define PMP_LEAVE_MS 1000 /* who ends is not waited for longer */
 #define UPNP_WAIT_MS 1000
 
 /* Returns whether it is one that anybody could be at. */
@@ -31,9 +32,9 @@ static bool put_address(uint8_t ret[18], struct in_addr address, uint16_t port)
 
 /* ---- NAT-PMP ---- */
 
-static bool pmp_answer(natpmp_t *n, natpmpresp_t *ret)
+static bool pmp_answer(natpmp_t *n, uint64_t wait_ms, natpmpresp_t *ret)
 {
-    uint64_t until = wv_now_ns() + PMP_WAIT_MS * WV_NS_PER_MS;
+    uint64_t until = wv_now_ns() + wait_ms * WV_NS_PER_MS;
     for (;;) {
         struct pollfd p = {.fd = n->s, .events = POLLIN};
         struct timeval wait;
@@ -60,11 +61,11 @@ bool wv_natpmp_map(const uint8_t router[16], uint16_t port, uint32_t lifetime_s,
         return false;
     bool good =
         sendnewportmappingrequest(&n, NATPMP_PROTOCOL_UDP, port, lifetime_s ? port : 0, lifetime_s) >= 0 &&
-        pmp_answer(&n, &which) && which.type == NATPMP_RESPTYPE_UDPPORTMAPPING &&
-        which.pnu.newportmapping.privateport == port;
+        pmp_answer(&n, lifetime_s ? PMP_WAIT_MS : PMP_LEAVE_MS, &which) &&
+        which.type == NATPMP_RESPTYPE_UDPPORTMAPPING && which.pnu.newportmapping.privateport == port;
     if (good && lifetime_s) {
         good = which.pnu.newportmapping.lifetime > 0 && sendpublicaddressrequest(&n) >= 0 &&
-               pmp_answer(&n, &whose) && whose.type == NATPMP_RESPTYPE_PUBLICADDRESS &&
+               pmp_answer(&n, PMP_WAIT_MS, &whose) && whose.type == NATPMP_RESPTYPE_PUBLICADDRESS &&
                put_address(ret, whose.pnu.publicaddress.addr, which.pnu.newportmapping.mappedpublicport);
         if (good)
             *ret_lifetime_s = which.pnu.newportmapping.lifetime;
@@ -82,9 +83,6 @@ static bool upnp_do(struct UPNPUrls *urls, struct IGDdatas *data, const char *ow
     struct in_addr address;
     snprintf(text, sizeof text, "%u", port);
     snprintf(seconds, sizeof seconds, "%u", lifetime_s);
-    if (!lifetime_s)
-        return UPNP_DeletePortMapping(urls->controlURL, data->first.servicetype, text, "UDP", NULL) ==
-               UPNPCOMMAND_SUCCESS;
     int r = UPNP_AddPortMapping(urls->controlURL, data->first.servicetype, text, text, own, "Wavry", "UDP",
                                 NULL, seconds);
     if (r == 725) /* only mappings without an end */
@@ -97,7 +95,7 @@ static bool upnp_do(struct UPNPUrls *urls, struct IGDdatas *data, const char *ow
     return put_address(ret, address, port);
 }
 
-bool wv_upnp_map(uint16_t port, uint32_t lifetime_s, uint8_t ret[18])
+bool wv_upnp_map(uint16_t port, uint32_t lifetime_s, struct wv_upnp_router *ret_router, uint8_t ret[18])
 {
     struct UPNPUrls urls;
     struct IGDdatas data;
@@ -108,10 +106,21 @@ bool wv_upnp_map(uint16_t port, uint32_t lifetime_s, uint8_t ret[18])
     if (!devices)
         return false;
     int found = UPNP_GetValidIGD(devices, &urls, &data, own, sizeof own);
-    if (found == 1)
+    if (found == 1 && strlen(urls.controlURL) < sizeof ret_router->control)
         good = upnp_do(&urls, &data, own, port, lifetime_s, ret);
+    if (good) {
+        snprintf(ret_router->control, sizeof ret_router->control, "%s", urls.controlURL);
+        snprintf(ret_router->service, sizeof ret_router->service, "%s", data.first.servicetype);
+    }
     if (found != 0)
         FreeUPNPUrls(&urls);
     freeUPNPDevlist(devices);
     return good;
+}
+
+void wv_upnp_unmap(const struct wv_upnp_router *router, uint16_t port)
+{
+    char text[8];
+    snprintf(text, sizeof text, "%u", port);
+    (void)UPNP_DeletePortMapping(router->control, router->service, text, "UDP", NULL);
 }
