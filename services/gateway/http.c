@@ -159,6 +159,9 @@ static int on_writable(struct wv_http *http)
     if (lws_write(q->wsi, at, n, last ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < (int)n)
         return -1;
     q->out_at += n;
+    /* At once, so that the next request can't come before the end of this one. */
+    if (last && !lws_partial_buffered(q->wsi))
+        return finish(q);
     lws_callback_on_writable(q->wsi);
     return 0;
 }
@@ -233,6 +236,15 @@ static bool expect_body(struct wv_request *q)
     return q->status == 0 && length > 0;
 }
 
+/* libwebsockets 4.1 takes a request's head for its body, and calls us for ever, when the request has a body
+ * and its head was read together with what was before it: pipelined. What it has read ahead it tells for all
+ * connections in one; a first request's head can't be among it. */
+static bool is_pipelined(struct lws *wsi, const char *method)
+{
+    bool plain = !strcmp(method, "GET") && lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) == 0;
+    return wv_listeners_again(wsi) && !plain && lws_service_adjust_timeout(lws_get_context(wsi), 1, 0) == 0;
+}
+
 static int on_request(struct wv_gateway *g, struct lws *wsi, struct wv_http *http)
 {
     static const char *const methods[] = {"GET",   "POST",   "OPTIONS", "PUT",
@@ -240,7 +252,8 @@ static int on_request(struct wv_gateway *g, struct lws *wsi, struct wv_http *htt
     char *uri = NULL;
     int uri_len = 0, method = lws_http_get_uri_and_method(wsi, &uri, &uri_len);
     wv_metric_add(g->metrics, WV_G_REQUESTS, 1);
-    if (method < 0 || method >= (int)WV_ARRAY_SIZE(methods) || http->request)
+    if (method < 0 || method >= (int)WV_ARRAY_SIZE(methods) || http->request ||
+        is_pipelined(wsi, methods[method]))
         return -1;
     struct wv_request *q = calloc(1, sizeof *q);
     wv_cleanup(wv_free_p) char *path = strndup(uri, (size_t)uri_len);
@@ -278,10 +291,18 @@ static int on_body(struct wv_http *http, const void *in, size_t len)
     return 0;
 }
 
+/* Comes again when there is more than the declared body while its answer is made: who pipelines is closed,
+ * since the library would come again at every turn. */
 static int on_body_end(struct wv_http *http)
 {
-    if (http->request && !http->request->dispatched)
-        dispatch(http->request);
+    struct wv_request *q = http->request;
+    if (!q)
+        return 0;
+    if (q->body_ended)
+        return -1;
+    q->body_ended = true;
+    if (!q->dispatched)
+        dispatch(q);
     return 0;
 }
 

@@ -29,6 +29,7 @@ struct peer {
 struct connection {
     struct peer *peer; /* NULL: a trusted proxy, not counted */
     uint8_t address[16];
+    bool used; /* for a request */
 };
 
 struct wv_listeners {
@@ -230,6 +231,15 @@ void wv_listeners_peer(struct lws *wsi, uint8_t ret_address[16])
         memcpy(ret_address, c->address, 16);
     else
         memset(ret_address, 0, 16);
+}
+
+bool wv_listeners_again(struct lws *wsi)
+{
+    struct connection *c = lws_get_opaque_user_data(lws_get_network_wsi(wsi));
+    bool again = c && c->used;
+    if (c)
+        c->used = true;
+    return again;
 }
 
 void wv_listeners_closed(struct wv_gateway *g, struct lws *wsi)

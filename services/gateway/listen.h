@@ -21,3 +21,5 @@ void wv_listeners_closed(struct wv_gateway *g, struct lws *wsi);
 int wv_listeners_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
                           size_t len);
 #define WV_LISTENERS_PROTOCOL "wavry-listen"
+/* Whether a request came on WSI before this one; for each request once. */
+bool wv_listeners_again(struct lws *wsi);

@@ -70,7 +70,7 @@ struct wv_request {
     wv_request_then_fn then;
     struct lws *wsi; /* NULL: the connection is gone */
     struct wv_http *http;
-    bool running, dispatched, close, head_sent, whole;
+    bool running, dispatched, body_ended, close, head_sent, whole;
     uint64_t received_ns;
     uint8_t *in;
     size_t in_len, in_max;
