@@ -615,7 +615,7 @@ class Views(PageTest):
         self.look_well(((640, 400), (1280, 800)))
         b.devtools("Page.setFontSizes", fontSizes={"standard": 16, "fixed": 13})
         b.wait_js("getComputedStyle(document.documentElement).fontSize === '16px'")
-        self.look_well(((1040, 600),))  # the narrowest table
+        self.look_well(((1064, 600),))  # the narrowest table
         b.click('[data-focus="drain fra-1.relay.example"]')
         b.find("dialog")
         self.look_well()
