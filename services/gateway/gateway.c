@@ -167,6 +167,7 @@ static int take_certificate(struct lws *wsi, enum lws_callback_reasons reason, v
     if (reason == LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS) {
         struct wv_gateway *g = in;
         g->ssl = user;
+        wv_tls_thrifty(user);
     }
     return 0;
 }

@@ -42,3 +42,9 @@ int wv_tls_replace(SSL_CTX *context, const char *certificate, const char *key, c
     int r = wv_tls_check(certificate, key, reason);
     return r < 0 ? r : load(context, certificate, key, reason);
 }
+
+void wv_tls_thrifty(SSL_CTX *context)
+{
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+}

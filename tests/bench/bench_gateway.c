@@ -1,61 +1,50 @@
-/* The machines' side of `./wavry bench gateway`: makes a database of hosts and devices, and connects them all
- * from one thread. bench-gateway prepare DATABASE HOSTS DEVICES bench-gateway run PORT HOSTS DEVICES RATE
- * SECONDS run prints a line when all are welcome and waits for a line on stdin; then RATE times a second a
- * device says something to its host, which answers, for SECONDS, and the times of whole exchanges are printed
- * as JSON. Times count from when a message was due, not from when it could be sent. Then it waits for a line
- * again, and so on. */
+/* The machines' side of `./wavry bench gateway`.
+ *
+ *   bench-gateway prepare DATABASE HOSTS DEVICES         makes a database of hosts and devices
+ *   bench-gateway hosts PORT TLS HOSTS                   connects the hosts, which are idle and answer what
+ * they are told bench-gateway devices PORT TLS HOSTS DEVICES RATE SECONDS connects the devices; RATE times a
+ * second one says something to a host, and waits for what that says bench-gateway identity INDEX the keys of
+ * a machine
+ *
+ * Hosts and devices are processes of their own, each with one thread; each prints a line when all of it are
+ * welcome. For a word on stdin the devices run exchanges for SECONDS, and print their times as JSON: "warm",
+ * each device with one host, so that the gateway knows after the first time who may speak to whom; "cold",
+ * each with another host every time, so that the database is asked for each, in both directions. Times count
+ * from when a message was due, not from when it could be sent; how late the load itself was is said beside
+ * them. */
 #include "lib/base/util.h"
 #include "rift/crypto/identity.h"
 #include "services/gateway/http_head.h"
 #include "services/gateway/store.h"
+#include "tests/bench/bench_link.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
 #define WINDOW     64 /* connections that are being made at a time */
-#define IN_BYTES   2048
 #define WARM_UP_NS (2 * WV_NS_PER_S)
 #define LAST_NS    (2 * WV_NS_PER_S) /* for answers to what was sent last */
 #define SEALED                                                                                               \
     "c2VhbGVkIHRvIHRoZSBwZWVyJ3Mga2V5LCBhcyBsb25nIGFzIGFuIG9mZmVyIHdpdGggY2FuZGlkYXRlcyBpcywg"               \
     "c29tZSB0d28gaHVuZHJlZCBieXRlcyBvciBtb3JlIG9mIGl0LCBzbyB0aGF0IHRoZSB0aW1lcyBhcmUgdHJ1ZQ"
 
-enum state { OPENING, UPGRADING, GREETING, READY };
-
-struct link {
-    int fd;
-    unsigned index;
-    enum state state;
-    size_t len;
-    char in[IN_BYTES];
+struct exchange {
+    uint64_t due, late, took; /* took: 0 until it was answered */
 };
 
 struct bench {
-    struct link *links;
-    unsigned hosts, devices, n, opening, ready;
-    struct sockaddr_in to;
-    int epoll_fd;
-    uint64_t *due, *took;
-    size_t sent, answered, errors, capacity;
-    uint64_t begun;
+    struct bench_net net;
+    struct bench_link *links;
+    unsigned hosts, first, n, ready;
+    char (*keys)[RIFT_PUBLIC_KEY_TEXT_BYTES]; /* of the hosts: making one takes longer than saying it */
+    struct exchange *exchanges;
+    size_t sent, answered, errors, capacity, base;
 };
-
-static void die(const char *what)
-{
-    fprintf(stderr, "bench-gateway: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
 
 /* ---- who there is: the same for prepare and run ---- */
 
@@ -74,6 +63,24 @@ static void token_of(unsigned index, char ret_text[WV_TOKEN_TEXT_BYTES])
                       sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 }
 
+static void write_token(unsigned index, char *ret_text, size_t capacity)
+{
+    char text[WV_TOKEN_TEXT_BYTES];
+    token_of(index, text);
+    snprintf(ret_text, capacity, "%s", text);
+}
+
+static int print_identity(unsigned index)
+{
+    struct rift_identity id;
+    char key[RIFT_PUBLIC_KEY_TEXT_BYTES], secret[2 * sizeof id.sign_secret + 1];
+    identity_of(index, &id);
+    rift_public_key_format(id.public, key);
+    sodium_bin2hex(secret, sizeof secret, id.sign_secret, sizeof id.sign_secret);
+    printf("{\"key\": \"%s\", \"sign_secret\": \"%s\"}\n", key, secret);
+    return 0;
+}
+
 static void add(struct wv_store *s, const struct wv_account *account, unsigned index, bool is_host)
 {
     struct wv_machine m = {.is_host = is_host, .created = time(NULL)};
@@ -90,7 +97,7 @@ static void add(struct wv_store *s, const struct wv_account *account, unsigned i
     memcpy(t.account, account->id, sizeof t.account);
     memcpy(t.device, m.key, sizeof t.device);
     if (wv_store_add_machine(s, &m) < 0 || wv_store_add_token(s, &t) < 0)
-        die(wv_store_reason(s));
+        bench_die(wv_store_reason(s));
 }
 
 static int prepare(const char *url, unsigned hosts, unsigned devices)
@@ -99,173 +106,75 @@ static int prepare(const char *url, unsigned hosts, unsigned devices)
     struct wv_account account;
     struct wv_store *s;
     if (wv_store_open(&s, url, reason) < 0)
-        die(reason);
+        bench_die(reason);
     if (wv_store_add_account(s, "bench", "", false, time(NULL), &account) < 0 ||
         wv_db_begin(wv_store_db(s)) < 0)
-        die(wv_store_reason(s));
+        bench_die(wv_store_reason(s));
     for (unsigned i = 0; i < hosts + devices; i++)
         add(s, &account, i, i < hosts);
     if (wv_db_commit(wv_store_db(s)) < 0)
-        die(wv_store_reason(s));
+        bench_die(wv_store_reason(s));
     wv_store_close(s);
     return 0;
 }
 
-/* ---- frames ---- */
+/* ---- what is said ---- */
 
-static void put(struct link *l, unsigned opcode, const char *text, size_t len)
-{
-    uint8_t frame[1024] = {(uint8_t)(0x80 | opcode)};
-    size_t at = 2;
-    if (len > sizeof frame - 8)
-        die("a frame is too long");
-    frame[1] = (uint8_t)(0x80 | (len < 126 ? len : 126));
-    if (len >= 126) {
-        frame[at++] = (uint8_t)(len >> 8);
-        frame[at++] = (uint8_t)len;
-    }
-    at += 4; /* the mask: zeros */
-    memcpy(frame + at, text, len);
-    if (send(l->fd, frame, at + len, MSG_NOSIGNAL) != (ssize_t)(at + len))
-        die("send");
-}
-
-static void put_signal(struct link *l, const char *to, const char *id)
+static void put_signal(struct bench_link *l, const char *to, const char *id)
 {
     char text[768];
     int len =
         snprintf(text, sizeof text,
                  "{\"type\":\"signal\",\"to\":\"%.49s\",\"id\":\"%s\",\"sealed\":\"" SEALED "\"}", to, id);
-    put(l, 1, text, (size_t)len);
+    bench_link_put(l, text, (size_t)len);
 }
 
-/* The value of NAME in a message that the gateway made: no escapes. */
-static bool value(const char *text, size_t len, const char *name, char *ret, size_t capacity)
+static void on_text(void *userdata, struct bench_link *l, const char *text, size_t len)
 {
-    char want[32];
-    int n = snprintf(want, sizeof want, "\"%s\":\"", name);
-    const char *p = memmem(text, len, want, (size_t)n), *end;
-    if (!p)
-        return false;
-    p += n;
-    end = memchr(p, '"', (size_t)(text + len - p));
-    if (!end || (size_t)(end - p) >= capacity)
-        return false;
-    memcpy(ret, p, (size_t)(end - p));
-    ret[end - p] = 0;
-    return true;
-}
-
-static void on_text(struct bench *b, struct link *l, const char *text, size_t len)
-{
+    struct bench *b = userdata;
     char type[16], from[64], id[40];
-    if (!value(text, len, "type", type, sizeof type))
+    if (!bench_value(text, len, "type", type, sizeof type))
         return;
     if (!strcmp(type, "welcome")) {
-        l->state = READY;
-        b->opening--;
         b->ready++;
     } else if (!strcmp(type, "error") || !strcmp(type, "replaced") || !strcmp(type, "leaving")) {
         if (b->errors++ < 5)
             fprintf(stderr, "bench-gateway: %.*s\n", (int)len, text);
-    } else if (!strcmp(type, "signal") && value(text, len, "from", from, sizeof from) &&
-               value(text, len, "id", id, sizeof id)) {
+    } else if (!strcmp(type, "signal") && bench_value(text, len, "from", from, sizeof from) &&
+               bench_value(text, len, "id", id, sizeof id)) {
         size_t n = strtoull(id, NULL, 10);
         if (l->index < b->hosts)
             put_signal(l, from, id);
-        else if (n < b->sent)
-            b->took[n] = wv_now_ns() - b->due[n], b->answered++;
+        else if (n < b->sent && !b->exchanges[n].took) {
+            b->exchanges[n].took = WV_MAX(wv_now_ns() - b->exchanges[n].due, (uint64_t)1);
+            b->answered++;
+        }
     }
 }
 
-static void take_frames(struct bench *b, struct link *l)
+static void join(struct bench *b, unsigned port, bool tls)
 {
-    size_t at = 0;
-    while (l->len - at >= 2) {
-        const uint8_t *p = (const uint8_t *)l->in + at;
-        size_t size = p[1] & 127, head = size == 126 ? 4 : 2;
-        if (l->len - at < head)
-            break;
-        size = size == 126 ? (size_t)p[2] << 8 | p[3] : size;
-        if (l->len - at < head + size)
-            break;
-        if ((p[0] & 15) == 1)
-            on_text(b, l, (const char *)p + head, size);
-        else if ((p[0] & 15) == 9)
-            put(l, 10, (const char *)p + head, size);
-        else if ((p[0] & 15) == 8)
-            b->errors++;
-        at += head + size;
+    uint64_t begun = wv_now_ns();
+    b->net.token = write_token;
+    b->net.text = on_text;
+    b->net.userdata = b;
+    bench_net_init(&b->net, (uint16_t)port, tls);
+    b->links = calloc(b->n, sizeof *b->links);
+    b->keys = calloc(b->hosts, sizeof *b->keys);
+    if (!b->links || !b->keys)
+        bench_die("memory");
+    for (unsigned i = 0; i < b->hosts && b->first; i++) {
+        struct rift_identity id;
+        identity_of(i, &id);
+        rift_public_key_format(id.public, b->keys[i]);
     }
-    memmove(l->in, l->in + at, l->len - at);
-    l->len -= at;
-}
-
-/* ---- connections ---- */
-
-static void open_link(struct bench *b, unsigned index)
-{
-    const int one = 1;
-    struct link *l = &b->links[index];
-    *l = (struct link){.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), .index = index};
-    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT, .data.ptr = l};
-    if (l->fd < 0 || setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
-        (connect(l->fd, (struct sockaddr *)&b->to, sizeof b->to) < 0 && errno != EINPROGRESS) ||
-        epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, l->fd, &e) < 0)
-        die("a connection");
-    b->opening++;
-}
-
-static void on_open(struct bench *b, struct link *l)
-{
-    static const char upgrade[] =
-        "GET /v1/signal HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Protocol: wavry-signal.1\r\n\r\n";
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = l};
-    if (send(l->fd, upgrade, sizeof upgrade - 1, MSG_NOSIGNAL) < 0 ||
-        epoll_ctl(b->epoll_fd, EPOLL_CTL_MOD, l->fd, &e) < 0)
-        die("an upgrade");
-    l->state = UPGRADING;
-}
-
-static void on_input(struct bench *b, struct link *l)
-{
-    char token[WV_TOKEN_TEXT_BYTES], text[128], *end;
-    ssize_t n = recv(l->fd, l->in + l->len, sizeof l->in - l->len, 0);
-    if (n <= 0) {
-        if (n < 0 && errno == EAGAIN)
-            return;
-        fprintf(stderr, "bench-gateway: connection %u has ended\n", l->index);
-        exit(1);
+    for (unsigned i = 0; b->ready < b->n;) {
+        for (; i < b->n && i - b->ready < WINDOW; i++)
+            bench_link_open(&b->net, &b->links[i], b->first + i);
+        bench_net_turn(&b->net, 1000);
     }
-    l->len += (size_t)n;
-    if (l->state == UPGRADING) {
-        if (!(end = memmem(l->in, l->len, "\r\n\r\n", 4)))
-            return;
-        if (memcmp(l->in, "HTTP/1.1 101", 12) != 0)
-            die("the gateway refused a connection");
-        l->len -= (size_t)(end + 4 - l->in);
-        memmove(l->in, end + 4, l->len);
-        token_of(l->index, token);
-        snprintf(text, sizeof text, "{\"type\":\"hello\",\"token\":\"%s\"}", token);
-        put(l, 1, text, strlen(text));
-        l->state = GREETING;
-    }
-    take_frames(b, l);
-}
-
-static void turn(struct bench *b, int timeout_ms)
-{
-    struct epoll_event events[256];
-    int n = epoll_wait(b->epoll_fd, events, WV_ARRAY_SIZE(events), timeout_ms);
-    for (int i = 0; i < n; i++) {
-        struct link *l = events[i].data.ptr;
-        if (l && l->state == OPENING && (events[i].events & EPOLLOUT))
-            on_open(b, l);
-        else if (l && (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
-            on_input(b, l);
-    }
+    printf("{\"connected\": %u, \"connect_s\": %.2f}\n", b->n, (double)(wv_now_ns() - begun) / 1e9);
+    fflush(stdout);
 }
 
 /* ---- exchanges ---- */
@@ -276,22 +185,10 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void report(struct bench *b, double rate, double cpu_s)
+/* The value that a share Q of N sorted ones does not exceed, in ms. */
+static double at_ms(const uint64_t *sorted, size_t n, double q)
 {
-    size_t n = 0, late = 0, first = (size_t)(rate * WARM_UP_NS / WV_NS_PER_S);
-    for (size_t i = first; i < b->sent; i++) {
-        if (b->took[i])
-            b->took[n++] = b->took[i];
-        else
-            late++;
-    }
-    qsort(b->took, n, sizeof *b->took, by_size);
-#define MS(q) (n ? (double)b->took[(size_t)((q) * (double)(n - 1))] / 1e6 : -1)
-    printf("{\"exchanges\": %zu, \"unanswered\": %zu, \"errors\": %zu, \"p50_ms\": %.3f, \"p90_ms\": %.3f, "
-           "\"p99_ms\": "
-           "%.3f, \"p999_ms\": %.3f, \"max_ms\": %.3f, \"load_cpu_s\": %.2f}\n",
-           n, late, b->errors, MS(0.5), MS(0.9), MS(0.99), MS(0.999), MS(1), cpu_s);
-    fflush(stdout);
+    return n ? (double)sorted[(size_t)(q * (double)(n - 1))] / 1e6 : -1;
 }
 
 static double cpu_s(void)
@@ -302,93 +199,115 @@ static double cpu_s(void)
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
-static void exchange(struct bench *b, double rate, double seconds)
+static void report(const struct bench *b, double rate, double cpu)
 {
-    char(*keys)[RIFT_PUBLIC_KEY_TEXT_BYTES] = calloc(b->devices, sizeof *keys);
+    size_t n = 0, unanswered = 0, first = (size_t)(rate * WARM_UP_NS / WV_NS_PER_S);
+    uint64_t *took = calloc(b->sent + 1, sizeof *took), *late = calloc(b->sent + 1, sizeof *late);
+    if (!took || !late)
+        bench_die("memory");
+    for (size_t i = first; i < b->sent; i++) {
+        if (b->exchanges[i].took) {
+            late[n] = b->exchanges[i].late;
+            took[n++] = b->exchanges[i].took;
+        } else {
+            unanswered++;
+        }
+    }
+    qsort(took, n, sizeof *took, by_size);
+    qsort(late, n, sizeof *late, by_size);
+    printf("{\"exchanges\": %zu, \"unanswered\": %zu, \"errors\": %zu, \"p50_ms\": %.3f, \"p90_ms\": %.3f, "
+           "\"p99_ms\": %.3f, \"p999_ms\": %.3f, \"max_ms\": %.3f, \"load_late_p99_ms\": %.3f, "
+           "\"load_late_max_ms\": %.3f, \"devices_cpu_s\": %.2f}\n",
+           n, unanswered, b->errors, at_ms(took, n, 0.5), at_ms(took, n, 0.9), at_ms(took, n, 0.99),
+           at_ms(took, n, 0.999), at_ms(took, n, 1), at_ms(late, n, 0.99), at_ms(late, n, 1), cpu);
+    fflush(stdout);
+    free(took);
+    free(late);
+}
+
+/* Cold: no device meets a host twice within HOSTS squared exchanges. */
+static void say_next(struct bench *b, bool cold, uint64_t due, uint64_t now)
+{
+    size_t i = b->sent++, all = b->base + i;
+    unsigned device = (unsigned)(i % b->n);
+    unsigned host = cold ? (unsigned)((all * 7919 + all / b->hosts) % b->hosts) : device % b->hosts;
+    char text[24];
+    snprintf(text, sizeof text, "%zu", i);
+    b->exchanges[i] = (struct exchange){.due = due, .late = now - due};
+    put_signal(&b->links[device], b->keys[host], text);
+}
+
+static void exchange(struct bench *b, bool cold, double rate, double seconds)
+{
     double cpu = cpu_s();
     b->capacity = (size_t)(rate * seconds);
-    b->due = calloc(b->capacity + 1, sizeof *b->due);
-    b->took = calloc(b->capacity + 1, sizeof *b->took);
+    b->exchanges = calloc(b->capacity + 1, sizeof *b->exchanges);
     b->sent = b->answered = b->errors = 0;
-    for (unsigned i = 0; i < b->devices; i++) {
-        struct rift_identity id;
-        identity_of(i % b->hosts, &id);
-        rift_public_key_format(id.public, keys[i]);
-    }
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     struct itimerspec every = {.it_interval.tv_nsec = 500000, .it_value.tv_nsec = 500000};
     struct epoll_event e = {.events = EPOLLIN};
-    timerfd_settime(timer, 0, &every, NULL);
-    epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, timer, &e);
-    b->begun = wv_now_ns();
-    uint64_t end = b->begun + (uint64_t)(seconds * 1e9) + LAST_NS;
+    if (!b->exchanges || timerfd_settime(timer, 0, &every, NULL) < 0 ||
+        epoll_ctl(b->net.epoll_fd, EPOLL_CTL_ADD, timer, &e) < 0)
+        bench_die("a timer");
+    uint64_t begun = wv_now_ns(), end = begun + (uint64_t)(seconds * 1e9) + LAST_NS;
     while (wv_now_ns() < end && !(b->sent == b->capacity && b->answered == b->sent)) {
-        uint64_t ticks, now = wv_now_ns();
+        uint64_t ticks;
         while (b->sent < b->capacity) {
-            uint64_t due = b->begun + (uint64_t)((double)b->sent * 1e9 / rate);
+            uint64_t due = begun + (uint64_t)((double)b->sent * 1e9 / rate), now = wv_now_ns();
             if (due > now)
                 break;
-            char id[24];
-            unsigned device = (unsigned)(b->sent % b->devices);
-            snprintf(id, sizeof id, "%zu", b->sent);
-            b->due[b->sent++] = due;
-            put_signal(&b->links[b->hosts + device], keys[device], id);
+            say_next(b, cold, due, now);
         }
-        turn(b, 1);
+        bench_net_turn(&b->net, 1);
         while (read(timer, &ticks, sizeof ticks) > 0)
             continue;
     }
     wv_close(timer);
     report(b, rate, cpu_s() - cpu);
-    free(b->due);
-    free(b->took);
-    free(keys);
+    b->base += b->sent;
+    free(b->exchanges);
 }
 
-static int run(uint16_t port, unsigned hosts, unsigned devices, double rate, double seconds)
+/* Pings and, by hosts, messages are answered until stdin ends or says what to do. */
+static int serve(struct bench *b, double rate, double seconds)
 {
-    struct bench b = {
-        .hosts = hosts,
-        .devices = devices,
-        .n = hosts + devices,
-        .to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
-        .epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
-    uint64_t begun = wv_now_ns();
-    b.links = calloc(b.n, sizeof *b.links);
-    if (!b.links || b.epoll_fd < 0)
-        die("memory");
-    for (unsigned i = 0; b.ready < b.n;) {
-        while (i < b.n && b.opening < WINDOW)
-            open_link(&b, i++);
-        turn(&b, 1000);
-    }
-    printf("{\"connected\": %u, \"connect_s\": %.2f}\n", b.n, (double)(wv_now_ns() - begun) / 1e9);
-    fflush(stdout);
-    /* Pings are answered while nothing is asked for. */
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = NULL};
+    if (epoll_ctl(b->net.epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &e) < 0)
+        bench_die("stdin");
     for (char line[16];;) {
         fd_set in;
-        struct timeval soon = {.tv_usec = 0};
+        struct timeval none = {0};
         FD_ZERO(&in);
-        FD_SET(0, &in);
-        if (select(1, &in, NULL, NULL, &soon) > 0) {
+        FD_SET(STDIN_FILENO, &in);
+        if (select(1, &in, NULL, NULL, &none) > 0) {
             if (!fgets(line, sizeof line, stdin))
                 return 0;
-            exchange(&b, rate, seconds);
+            exchange(b, !strcmp(line, "cold\n"), rate, seconds);
         }
-        turn(&b, 20);
+        bench_net_turn(&b->net, 1000);
     }
 }
 
 int main(int argc, char **argv)
 {
+    static struct bench b;
     if (rift_crypto_init() < 0)
         return 1;
     if (argc == 5 && !strcmp(argv[1], "prepare"))
         return prepare(argv[2], (unsigned)atoi(argv[3]), (unsigned)atoi(argv[4]));
-    if (argc == 7 && !strcmp(argv[1], "run"))
-        return run((uint16_t)atoi(argv[2]), (unsigned)atoi(argv[3]), (unsigned)atoi(argv[4]), atof(argv[5]),
-                   atof(argv[6]));
-    fputs("usage: bench-gateway prepare DATABASE HOSTS DEVICES | run PORT HOSTS DEVICES RATE SECONDS\n",
-          stderr);
-    return 64;
+    if (argc == 3 && !strcmp(argv[1], "identity"))
+        return print_identity((unsigned)atoi(argv[2]));
+    bool hosts = argc == 5 && !strcmp(argv[1], "hosts"), devices = argc == 8 && !strcmp(argv[1], "devices");
+    if (!hosts && !devices) {
+        fputs("usage: bench-gateway prepare DATABASE HOSTS DEVICES | hosts PORT TLS HOSTS | devices PORT TLS "
+              "HOSTS "
+              "DEVICES RATE SECONDS | identity INDEX\n",
+              stderr);
+        return 64;
+    }
+    b.hosts = (unsigned)atoi(argv[4]);
+    b.first = hosts ? 0 : b.hosts;
+    b.n = hosts ? b.hosts : (unsigned)atoi(argv[5]);
+    join(&b, (unsigned)atoi(argv[2]), atoi(argv[3]) != 0);
+    return serve(&b, devices ? atof(argv[6]) : 0, devices ? atof(argv[7]) : 0);
 }
