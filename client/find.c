@@ -15,6 +15,9 @@
 
 #define ID_BYTES       RIFT_OFFER_ID_BYTES
 #define RENEW_AT_LEAST 5 /* seconds */
+/* Of what the gateway says: to open a signal takes the time of many datagrams. */
+#define EVENTS_AT_ONCE  8
+#define EVENTS_APART_NS (20 * WV_NS_PER_MS)
 
 /* ---- signals ---- */
 
@@ -245,12 +248,24 @@ static void take_event(struct finder *f)
     }
 }
 
+/* A gateway may say more than is good for the picture: what it says waits, and is dropped in the end. */
+static int on_rest(void *userdata, uint64_t now)
+{
+    struct finder *f = userdata;
+    for (int i = 0; i < EVENTS_AT_ONCE; i++) {
+        if (!f->client || !wv_gateway_live_next(f->live, &f->event))
+            return 0;
+        take_event(f);
+    }
+    f->rest_until = now + EVENTS_APART_NS;
+    wv_loop_timer_at(f->rest, f->rest_until);
+    return 0;
+}
+
 static int on_gateway(void *userdata, uint64_t now)
 {
     struct finder *f = userdata;
-    while (f->client && wv_gateway_live_next(f->live, &f->event))
-        take_event(f);
-    return 0;
+    return now < f->rest_until ? 0 : on_rest(f, now);
 }
 
 /* Begins to sign in, while the local network is still asked. */
@@ -296,6 +311,8 @@ int app_find_start(struct app *a, struct wv_client *client)
     if (r == 0)
         r = wv_loop_add_timer(a->loop, on_renew, f, &f->renew);
     if (r == 0)
+        r = wv_loop_add_timer(a->loop, on_rest, f, &f->rest);
+    if (r == 0)
         r = on_gateway(f, wv_now_ns()); /* what came before */
     return r < 0 ? EX_OSERR : 0;
 }
@@ -308,6 +325,7 @@ void app_find_stop(struct app *a)
     f->client = NULL;
     f->source = f->source ? wv_loop_remove(f->source) : NULL;
     f->renew = f->renew ? wv_loop_remove(f->renew) : NULL;
+    f->rest = f->rest ? wv_loop_remove(f->rest) : NULL;
 }
 
 struct finder *app_finder_free(struct finder *f)

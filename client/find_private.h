@@ -14,7 +14,8 @@ struct finder {
     struct wv_gateway_live *live;
     struct wv_client_ways ways;
     struct wv_client *client;
-    struct wv_loop_source *source, *renew;
+    struct wv_loop_source *source, *renew, *rest;
+    uint64_t rest_until; /* what the gateway says waits until then */
     char host_key[RIFT_PUBLIC_KEY_TEXT_BYTES], own_key[RIFT_PUBLIC_KEY_TEXT_BYTES];
     uint8_t id[RIFT_OFFER_ID_BYTES]; /* of the newest offer */
     char id_text[2 * RIFT_OFFER_ID_BYTES + 1];

@@ -84,6 +84,15 @@ static void emit(struct wv_gateway_live *l, struct wv_gateway_event *e)
     (void)eventfd_write(l->event_fd, 1);
 }
 
+/* What a gateway says may be shown on a terminal. */
+static void copy_printable(char *to, size_t capacity, const char *from)
+{
+    snprintf(to, capacity, "%s", from);
+    for (unsigned char *p = (unsigned char *)to; *p; p++)
+        if (*p < ' ' || *p >= 0x7f)
+            *p = '?';
+}
+
 static void emit_text(struct wv_gateway_live *l, enum wv_gateway_event_kind kind, const char *id,
                       const char *error, const char *text)
 {
@@ -91,8 +100,8 @@ static void emit_text(struct wv_gateway_live *l, enum wv_gateway_event_kind kind
     if (!e)
         return;
     snprintf(e->id, sizeof e->id, "%s", id);
-    snprintf(e->error, sizeof e->error, "%s", error);
-    snprintf(e->text, sizeof e->text, "%s", text);
+    copy_printable(e->error, sizeof e->error, error);
+    copy_printable(e->text, sizeof e->text, text);
     emit(l, e);
 }
 
