@@ -438,6 +438,7 @@ static int on_network(void *userdata, uint32_t events, uint64_t now)
     if (same)
         return 0;
     r->network_changed = true;
+    wv_gateway_live_moved(r->s.gateway);
     tell_candidates(r);
     tell_transport(r);
     return 0;

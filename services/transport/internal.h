@@ -225,6 +225,7 @@ uint64_t paths_timeout(const struct wv_transport *t);
 void paths_session_moved(struct wv_transport *t, struct session *s);
 /* A key may no longer be used. */
 void paths_forget_key(struct wv_transport *t, const uint8_t key[KEY_BYTES]);
+void paths_network_changed(struct wv_transport *t, uint64_t now);
 void paths_free(struct wv_transport *t);
 /* The way that S takes or would take; NULL: its client was not announced. */
 struct way *paths_of(struct wv_transport *t, const struct session *s);

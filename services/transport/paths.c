@@ -107,6 +107,19 @@ static struct way *take_place(struct wv_transport *t, const uint8_t *key, uint64
     return oldest;
 }
 
+/* Routers and relays know this host by an address that it may have no more. */
+void paths_network_changed(struct wv_transport *t, uint64_t now)
+{
+    for (size_t i = 0; i < t->ways.top; i++) {
+        struct way *w = &t->ways.way[i];
+        if (!w->used)
+            continue;
+        if (w->relay)
+            rift_relay_client_moved(w->relay, now);
+        rift_punch_network_changed(w->punch, now);
+    }
+}
+
 /* ---- identity's word ---- */
 
 static bool is_well_formed(const Wavry__Bus__PathOffer *m)

@@ -57,6 +57,8 @@ int on_stun_servers(void *userdata, const ProtobufCMessage *base, uint64_t now)
             ask(s, now);
         ways->n_stun++;
     }
+    if (m->network_changed)
+        paths_network_changed(t, now);
     tell_reach(t);
     transport_pump(t, now);
     return 0;

@@ -5,8 +5,9 @@ networks and the programs' start are those of tests/system/test_reach_nat.py."""
 import argparse
 import json
 import os
+import re
 import signal
-import subprocess
+import socket
 import sys
 import time
 
@@ -27,6 +28,7 @@ class Client:
     """A wavry-client in its network, and what it writes down."""
 
     def __init__(self, place):
+        self.place = place
         self.path = place.path("timeline")
         if os.path.exists(self.path):
             os.unlink(self.path)
@@ -123,18 +125,148 @@ class Bench:
               + " | ".join(str(quantile([r[s] for r in rows], 0.5)) for s in STEPS) + " |", flush=True)
 
 
+    def measure(self, name, client, change, settled, seconds=90):
+        """How long no picture comes after CHANGE, until SETTLED(when it began) and two seconds more."""
+        time.sleep(2)
+        begin = time.monotonic()
+        change()
+        wait_for(lambda: settled(begin), seconds, lambda: f"{name}: {client.events(begin - 1)[-20:]}\n{client.place.read_log('client')[-2000:]}")
+        time.sleep(2)
+        client.wait("picture", since=time.monotonic(), seconds=seconds)
+        pause = client.longest_pause_ms(begin, time.monotonic())
+        self.result["pauses"].setdefault(name, []).append(pause)
+
+    def say(self, *names):
+        for name in names:
+            pauses = self.result["pauses"][name]
+            print(f"| {name} | {len(pauses)} | {quantile(pauses, 0.5)} | {quantile(pauses, 0.95)} | {max(pauses)} |", flush=True)
+
+    def switches(self):
+        """The direct way is cut, and mended."""
+        place = self.place("port", "port")
+        names = ("direct to relayed", "relayed to direct")
+        try:
+            client = place.connect()
+            client.wait("direct")
+            client.wait("lease")
+            for _ in range(self.options.switches):
+                self.measure(names[0], client, lambda: place.net.block("hostnat", "ip saddr 198.51.100.1", "ip daddr 198.51.100.1"),
+                             lambda begin: "relayed" in [what for _, what in client.events(begin)])
+                self.measure(names[1], client, lambda: place.net.block("hostnat"),
+                             lambda begin: "direct" in [what for _, what in client.events(begin)])
+        finally:
+            place.doCleanups()
+        self.say(*names)
+
+    def moves(self):
+        """Another address: of each machine by its router, of each router by its provider (which forgets all mappings, too)."""
+        place = self.place("port", "port")
+        turn = [0]
+
+        def machine(who, lan):
+            turn[0] += 1
+            place.net.ip(who, "addr", "flush", "dev", "eth0", "scope", "global")
+            place.net.ip(who, "addr", "add", f"{lan}.{10 + turn[0]}/24", "dev", "eth0")
+            place.net.ip(who, "route", "replace", "default", "via", f"{lan}.1")
+
+        def router(name, side):
+            turn[0] += 1
+            place.net.ip(name, "addr", "flush", "dev", "wan", "scope", "global")
+            place.net.ip(name, "addr", "add", f"{nets.V4[side]}.{100 + turn[0]}/24", "dev", "wan")
+            place.net.ip(name, "route", "replace", "default", "via", f"{nets.V4[side]}.254")
+
+        changes = {"the client's address": lambda: machine("client", "10.1.0"), "the host's address": lambda: machine("host", "10.2.0"),
+                   "the client's router has a new address": lambda: router("clientnat", "access"),
+                   "the host's router has a new address": lambda: router("hostnat", "public")}
+        try:
+            for name, change in changes.items():
+                client = place.connect()
+                client.wait("lease")
+                for _ in range(self.options.moves):
+                    self.measure(name, client, change, lambda begin: any(what == "picture" and at > begin + 1 for at, what in client.events(begin)))
+                    self.settle(client)
+                if len([1 for _, what in client.events() if what == "connected"]) != 1:
+                    print(f"{name}: {[e for e in client.events() if e[1] != 'picture']}")
+                place.leave(client)
+                self.say(name)
+        finally:
+            place.doCleanups()
+
+    def settle(self, client):
+        """Until the session goes directly again, as long as that may take."""
+        deadline = time.monotonic() + 40
+        while client.way() != "direct" and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def faults(self):
+        """What lies between them is killed, or leaves."""
+        Place.gateway_options = ("--set", "lease_seconds=30")
+        place = self.place("sym", "sym")
+        try:
+            client = place.connect()
+            client.wait("relayed")
+            for _ in range(self.options.moves):
+                self.measure("the gateway is killed and restarted", client, lambda: self.restart_gateway(place),
+                             lambda begin: time.monotonic() > begin + 4)
+                self.measure("the relay is killed and restarted", client, lambda: self.restart_relay(place),
+                             lambda begin: any(what == "picture" and at > begin + 1 for at, what in client.events(begin)))
+            place.leave(client)
+            place.start_relay("r2", 3480)
+            client = place.connect()
+            client.wait("relayed")
+            for _ in range(2):
+                name = self.carrier(place)
+                other = "r2" if name == "r1" else "r1"
+                place.processes[other].send_signal(signal.SIGUSR2)
+                time.sleep(3)  # its heartbeat says so
+                self.measure("the relay is drained, and another takes over", client, lambda: place.processes[name].send_signal(signal.SIGUSR1),
+                             lambda begin: time.monotonic() > begin + 20 and self.carrier(place) == other)
+        finally:
+            place.doCleanups()
+        self.say(*[n for n in self.result["pauses"] if n.startswith(("the gateway is", "the relay is"))])
+
+    def carrier(self, place):
+        """The name of the relay that the session goes through."""
+        def carried(name):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.connect(place.path(f"{name}.sock"))
+                s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                text = b"".join(iter(lambda: s.recv(65536), b"")).decode()
+            return float(re.search(r"^wavry_relay_forwarded_bytes_total (\S+)$", text, re.MULTILINE)[1])
+        before = {name: carried(name) for name in ("r1", "r2")}
+        time.sleep(1)
+        return max(before, key=lambda name: carried(name) - before[name])
+
+    def restart_gateway(self, place):
+        place.stop(place.processes["gateway"], signal.SIGKILL)
+        place.run_gateway()
+
+    def restart_relay(self, place):
+        place.stop(place.processes["r1"], signal.SIGKILL)
+        place.run_relay("r1", nets.RELAY_PORT)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--rounds", type=int, default=20)
+    p.add_argument("--switches", type=int, default=10)
+    p.add_argument("--moves", type=int, default=5)
+    p.add_argument("--only", choices=["first", "switches", "moves", "faults"])
     p.add_argument("--json")
     options = p.parse_args()
     if WHY_NOT:
         sys.exit(f"can't be measured here: {WHY_NOT}")
     bench = Bench(options)
-    print("From the client's start to its first picture, ms; the steps are medians.\n")
-    print("| way | times | p50 | p95 | most | " + " | ".join(STEPS) + " |\n|" + "---|" * (5 + len(STEPS)), flush=True)
-    bench.first_pictures("direct", "port", "port")
-    bench.first_pictures("relayed", "sym", "sym")
+    if options.only in (None, "first"):
+        print("From the client's start to its first picture, ms; the steps are medians.\n")
+        print("| way | times | p50 | p95 | most | " + " | ".join(STEPS) + " |\n|" + "---|" * (5 + len(STEPS)), flush=True)
+        bench.first_pictures("direct", "port", "port")
+        bench.first_pictures("relayed", "sym", "sym")
+    if options.only != "first":
+        print("\n| change | times | p50 | p95 | most ms without a picture |\n|---|---|---|---|---|", flush=True)
+    for name in ("switches", "moves", "faults"):
+        if options.only in (None, name):
+            getattr(bench, name)()
     if options.json:
         with open(options.json, "w") as f:
             json.dump(bench.result, f, indent=1)

@@ -33,6 +33,8 @@ print(urllib.request.urlopen(request, context=context, timeout=20).read().decode
 
 @unittest.skipIf(WHY_NOT, WHY_NOT)
 class Nat(harness.SystemTest):
+    gateway_options = ()
+
     gateway = NAME  # what everybody calls it
 
     def build(self, host, client):
@@ -80,14 +82,20 @@ class Nat(harness.SystemTest):
         self.assertEqual(code, 0, said)
         return json.loads(said) if said.strip() else None
 
+    def own_gateway(self):
+        return ["--set", f"database=sqlite:{self.path('gateway.db')}", "--set", f"names={self.gateway}"]
+
     def start_gateway(self):
-        options = ["--set", f"database=sqlite:{self.path('gateway.db')}", "--set", f"names={self.gateway}"]
-        subprocess.run([GATEWAY, *options, "admin", "add", "alice"], input=PASSWORD + "\n", text=True, check=True,
-                       stdout=subprocess.DEVNULL, timeout=60)
-        self.start("gateway", self.inside("relay", GATEWAY, *options, "--set", f"listen={nets.RELAY}:8443", "--set",
+        subprocess.run([GATEWAY, *self.own_gateway(), "admin", "add", "alice"], input=PASSWORD + "\n", text=True,
+                       check=True, stdout=subprocess.DEVNULL, timeout=60)
+        self.run_gateway()
+
+    def run_gateway(self):
+        self.start("gateway", self.inside("relay", GATEWAY, *self.own_gateway(), "--set", f"listen={nets.RELAY}:8443", "--set",
                                           f"tls_certificate={self.certificate}", "--set",
                                           f"tls_key={self.path('gateway.key')}", "--set",
-                                          f"stun_servers={nets.STUN1}:3478 {nets.STUN2}:3478"))
+                                          f"stun_servers={nets.STUN1}:3478 {nets.STUN2}:3478",
+                                          *self.gateway_options))
 
     def log_in(self):
         def attempt():
@@ -97,23 +105,25 @@ class Nat(harness.SystemTest):
             return code == 0 or (None if "does not answer" in said else self.fail(said))
         wait_for(attempt, 40, lambda: self.last + self.read_log("gateway"))
 
-    def start_relay(self):
-        code, key = self.run_in("relay", f"{BIN}/wavry-relay-beat", "--set", f"key_file={self.path('relay.key')}",
+    def run_relay(self, name, port):
+        return self.start(name, self.inside("relay", f"{BIN}/wavry-relay", "--set", f"name={name}", "--set",
+                                            f"listen={nets.RELAY}:{port}", "--set", f"issuers={self.path('issuers')}",
+                                            "--set", f"state_file={self.path(name)}.state", "--set",
+                                            f"metrics_socket={self.path(name)}.sock"))
+
+    def start_relay(self, name="r1", port=nets.RELAY_PORT):
+        code, key = self.run_in("relay", f"{BIN}/wavry-relay-beat", "--set", f"key_file={self.path(name)}.key",
                                 "--print-key")
         self.assertEqual(code, 0, key)
         with open(self.path("issuers"), "w") as f:
             f.write(self.ask("GET", "/v1/relays")["issuer"] + "\n")
-        self.start("relay", self.inside("relay", f"{BIN}/wavry-relay", "--set", "name=r1", "--set",
-                                        f"listen={nets.RELAY}:{nets.RELAY_PORT}", "--set",
-                                        f"issuers={self.path('issuers')}", "--set", f"state_file={self.path('relay.state')}",
-                                        "--set", f"metrics_socket={self.path('relay.sock')}"))
-        self.ask("PUT", "/v1/relays/r1", {"key": key.strip(), "address": f"{nets.RELAY}:{nets.RELAY_PORT}",
-                                        "region": "here"})
-        self.start("beat", self.inside("relay", f"{BIN}/wavry-relay-beat", "--set", f"gateway=https://{self.gateway}", "--set",
-                                       "name=r1", "--set", f"key_file={self.path('relay.key')}", "--set",
-                                       f"ca_file={self.certificate}", "--set", f"metrics_socket={self.path('relay.sock')}",
-                                       "--set", "interval_s=1"))
-        self.said("beat", "the gateway hears this relay", 40)
+        self.run_relay(name, port)
+        self.ask("PUT", f"/v1/relays/{name}", {"key": key.strip(), "address": f"{nets.RELAY}:{port}", "region": "here"})
+        self.start(f"{name}-beat", self.inside("relay", f"{BIN}/wavry-relay-beat", "--set", f"gateway=https://{self.gateway}", "--set",
+                                               f"name={name}", "--set", f"key_file={self.path(name)}.key", "--set",
+                                               f"ca_file={self.certificate}", "--set",
+                                               f"metrics_socket={self.path(name)}.sock", "--set", "interval_s=1"))
+        self.said(f"{name}-beat", "the gateway hears this relay", 40)
 
     def start_host(self, *options):
         self.start(self.place, self.inside("host", f"{BIN}/wavry-supervisor", "--standalone", "--runtime-dir",
