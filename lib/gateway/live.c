@@ -45,7 +45,7 @@ struct wv_gateway_live {
     char key[WV_LIVE_KEY_TEXT];
     wv_gateway_sign_fn sign;
     void *sign_userdata;
-    uint8_t signature[64];
+    uint8_t challenge[32], signature[64]; /* the newest one; its signature, when the owner has said it */
     struct wv_gateway_event *events[EVENTS_MAX];
     size_t first_event, n_events;
     struct order orders[ORDERS_MAX];
@@ -237,13 +237,14 @@ static void have_signed(struct wv_gateway_live *l, struct wv_gateway_event *e)
     wv_gateway_sign_fn sign = l->sign;
     void *userdata = l->sign_userdata;
     l->is_signed = false;
+    memcpy(l->challenge, e->challenge, sizeof l->challenge);
     pthread_mutex_unlock(&l->mutex);
     if (!sign) {
         emit(l, e);
         return;
     }
     if (sign(userdata, l->own_url.name, e->challenge, signature) == 0)
-        wv_gateway_live_sign(l, signature);
+        wv_gateway_live_sign(l, e->challenge, signature);
     free(e);
 }
 
@@ -594,11 +595,13 @@ void wv_gateway_live_set_sign(struct wv_gateway_live *l, wv_gateway_sign_fn sign
     pthread_mutex_unlock(&l->mutex);
 }
 
-void wv_gateway_live_sign(struct wv_gateway_live *l, const uint8_t signature[64])
+void wv_gateway_live_sign(struct wv_gateway_live *l, const uint8_t challenge[32], const uint8_t signature[64])
 {
     pthread_mutex_lock(&l->mutex);
-    memcpy(l->signature, signature, 64);
-    l->is_signed = true;
+    if (!memcmp(l->challenge, challenge, sizeof l->challenge)) {
+        memcpy(l->signature, signature, 64);
+        l->is_signed = true;
+    }
     pthread_mutex_unlock(&l->mutex);
     wv_gateway_wake(l->gateway);
 }

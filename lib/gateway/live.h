@@ -64,7 +64,8 @@ int wv_gateway_live_fd(const struct wv_gateway_live *l);
 bool wv_gateway_live_next(struct wv_gateway_live *l, struct wv_gateway_event *ret);
 
 /* The answer to WV_GATEWAY_CHALLENGE. */
-void wv_gateway_live_sign(struct wv_gateway_live *l, const uint8_t signature[64]);
+void wv_gateway_live_sign(struct wv_gateway_live *l, const uint8_t challenge[32],
+                          const uint8_t signature[64]);
 /* Sends SEALED to machine KEY. Returns 0, -EAGAIN (too much is waiting), -ENOTCONN, -EMSGSIZE. */
 int wv_gateway_live_signal(struct wv_gateway_live *l, const char *key, const char *id, const uint8_t *sealed,
                            size_t len);

@@ -135,7 +135,8 @@ static void on_beat(lws_sorted_usec_list_t *sul)
         wv_metric_record(g->metrics, WV_G_LOOP_LATE, (now - g->next_beat_ns) / WV_NS_PER_US);
     g->next_beat_ns = now + BEAT_NS;
     lws_sul_schedule(g->lws, 0, &g->beat, on_beat, BEAT_NS / WV_NS_PER_US);
-    wv_metric_set(g->metrics, WV_G_STORE_WAITING, wv_jobs_waiting(g->jobs, WV_LANE_STORE));
+    wv_metric_set(g->metrics, WV_G_STORE_WAITING,
+                  wv_jobs_waiting(g->jobs, WV_LANE_STORE) + wv_jobs_waiting(g->jobs, WV_LANE_ASK));
     wv_metric_set(g->metrics, WV_G_SLOW_WAITING, wv_jobs_waiting(g->jobs, WV_LANE_SLOW));
     if (now >= g->next_sweep_ns)
         sweep(g, now);

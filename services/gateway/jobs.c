@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 struct job {
@@ -28,6 +29,7 @@ struct worker {
     struct wv_jobs *jobs;
     enum wv_lane lane;
     struct wv_store *store;
+    unsigned asked; /* jobs of lane ASK in a row */
     pthread_t thread;
 };
 
@@ -62,6 +64,21 @@ static struct job *take(struct queue *q)
     return job;
 }
 
+/* The lane whose threads serve LANE. */
+static struct lane *served_by(struct wv_jobs *jobs, enum wv_lane lane)
+{
+    return &jobs->lanes[lane == WV_LANE_ASK ? WV_LANE_STORE : lane];
+}
+
+static struct job *take_next(struct worker *w)
+{
+    struct queue *own = &w->jobs->lanes[w->lane].waiting;
+    struct queue *ask = &w->jobs->lanes[WV_LANE_ASK].waiting;
+    bool first = w->lane == WV_LANE_STORE && ask->first && (w->asked < WV_JOBS_ASK_ROW || !own->first);
+    w->asked = first ? w->asked + 1 : 0;
+    return take(first ? ask : own);
+}
+
 static void *run_lane(void *userdata)
 {
     struct worker *w = userdata;
@@ -69,7 +86,7 @@ static void *run_lane(void *userdata)
     struct lane *lane = &jobs->lanes[w->lane];
     pthread_mutex_lock(&jobs->lock);
     for (;;) {
-        struct job *job = take(&lane->waiting);
+        struct job *job = take_next(w);
         if (!job) {
             if (jobs->stopping)
                 break;
@@ -122,6 +139,7 @@ int wv_jobs_new(struct wv_jobs **ret, struct wv_store *const *stores, size_t n, 
         jobs->lanes[i].waiting.last = &jobs->lanes[i].waiting.first;
     }
     jobs->lanes[WV_LANE_STORE].max = WV_JOBS_STORE_MAX;
+    jobs->lanes[WV_LANE_ASK].max = WV_JOBS_ASK_MAX;
     jobs->lanes[WV_LANE_SLOW].max = WV_JOBS_SLOW_MAX;
     for (size_t i = 0; i <= n; i++) {
         struct worker *w = &jobs->workers[i];
@@ -162,7 +180,7 @@ int wv_jobs_run(struct wv_jobs *jobs, enum wv_lane lane, wv_job_fn work, wv_job_
     bool full = l->waiting.n >= l->max || jobs->stopping;
     if (!full) {
         put(&l->waiting, job);
-        pthread_cond_signal(&l->wanted);
+        pthread_cond_signal(&served_by(jobs, lane)->wanted);
     }
     pthread_mutex_unlock(&jobs->lock);
     if (full)

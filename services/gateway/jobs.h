@@ -1,14 +1,17 @@
-/* Work that must not hold up the event loop: the database's (lane STORE, a thread for each connection to it)
- * and what costs processor time on purpose, as Argon2id does (lane SLOW, one thread, a short queue). What a
- * job leaves behind is handled on the loop's thread again. Must never grow without a bound: a full lane says
- * so at once. */
+/* Work that must not hold up the event loop: the database's (lane STORE, a thread for each connection to it;
+ * lane ASK is served by the same threads first, for what a live connection waits for and a queue of synced
+ * writes must not delay) and what costs processor time on purpose, as Argon2id does (lane SLOW, one thread, a
+ * short queue). What a job leaves behind is handled on the loop's thread again. Must never grow without a
+ * bound: a full lane says so at once. */
 #pragma once
 
 #include "services/gateway/store.h"
 
-enum wv_lane { WV_LANE_STORE, WV_LANE_SLOW, WV_LANES };
+enum wv_lane { WV_LANE_STORE, WV_LANE_ASK, WV_LANE_SLOW, WV_LANES };
 
 #define WV_JOBS_STORE_MAX 8192
+#define WV_JOBS_ASK_MAX   8192
+#define WV_JOBS_ASK_ROW   16 /* in a row, then one of STORE */
 #define WV_JOBS_SLOW_MAX  16
 
 struct wv_jobs;

@@ -86,7 +86,7 @@ int wv_live_ask(void *userdata, const struct wv_signal_question *question)
     a->live = userdata;
     a->question = *question;
     a->now_s = wv_gateway_unix_s();
-    int r = wv_jobs_run(a->live->gateway->jobs, WV_LANE_STORE, work, done, a);
+    int r = wv_jobs_run(a->live->gateway->jobs, WV_LANE_ASK, work, done, a);
     if (r < 0)
         free(a);
     return r;

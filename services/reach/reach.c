@@ -56,6 +56,7 @@ struct wv_reach {
     bool asked; /* identity has said which gateway */
     bool online, network_changed;
     uint32_t token; /* of the newest challenge */
+    uint8_t challenge[32];
     char key[RIFT_PUBLIC_KEY_TEXT_BYTES];
     struct wv_gateway_url url; /* port 0: none */
     uint16_t port;             /* of transport's socket; 0: not known yet */
@@ -272,7 +273,7 @@ static int on_signature(void *userdata, const ProtobufCMessage *base, uint64_t n
     struct wv_reach *r = userdata;
     const Wavry__Bus__GatewaySignature *m = (const Wavry__Bus__GatewaySignature *)base;
     if (m->token == r->token && m->signature.len == 64)
-        wv_gateway_live_sign(r->s.gateway, m->signature.data);
+        wv_gateway_live_sign(r->s.gateway, r->challenge, m->signature.data);
     else if (m->token == r->token)
         wv_warning("identity did not sign for the gateway", "gateway=\"%s\"", r->url.name);
     return 0;
@@ -343,6 +344,7 @@ static void on_challenge(struct wv_reach *r, struct wv_gateway_event *e)
 {
     Wavry__Bus__GatewayChallenge m = WAVRY__BUS__GATEWAY_CHALLENGE__INIT;
     m.token = ++r->token;
+    memcpy(r->challenge, e->challenge, sizeof r->challenge);
     m.name = r->url.name;
     m.challenge = (ProtobufCBinaryData){.len = sizeof e->challenge, .data = e->challenge};
     (void)tell(r, WV_REACH_TO_IDENTITY, &m.base); /* unsent: the next try asks again */
