@@ -98,7 +98,7 @@ void wv_health_worked(struct wv_health *h, struct wv_metrics *metrics, bool wrot
     pthread_mutex_unlock(&h->lock);
     wv_metric_set(metrics, WV_G_STORE_WRITABLE, 1);
     if (say)
-        wv_notice("the database takes everything again", NULL);
+        wv_notice("the database takes everything again", "writable=%d", 1);
 }
 
 int wv_health_error(struct wv_health *h)

@@ -128,7 +128,7 @@ class Reach(harness.SystemTest):
         # Not paired: the gateway's word for a key is worth nothing.
         code, said = self.watch("alice", "desk")
         self.assertEqual(code, 77, said)
-        self.assertIn("pair with it first", said)
+        self.assertIn("its key is not known here. Pair with it", said)
         self.pair_here("alice")
         code, said = self.watch("alice", "desk")
         self.assertEqual(code, 0, said)
