@@ -598,7 +598,7 @@ void wv_gateway_live_set_sign(struct wv_gateway_live *l, wv_gateway_sign_fn sign
 void wv_gateway_live_sign(struct wv_gateway_live *l, const uint8_t challenge[32], const uint8_t signature[64])
 {
     pthread_mutex_lock(&l->mutex);
-    if (!memcmp(l->challenge, challenge, sizeof l->challenge)) {
+    if (sodium_memcmp(l->challenge, challenge, sizeof l->challenge) == 0) {
         memcpy(l->signature, signature, 64);
         l->is_signed = true;
     }

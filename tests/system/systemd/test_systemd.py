@@ -191,8 +191,8 @@ class Host(unittest.TestCase):
         container.write("/etc/wavry/host.conf", "[encoder]\nbitrade = 4000\n")
         result = container.systemctl("reload", "wavry-encoder", check=False)
         self.assertNotEqual(result.returncode, 0, "a wrong configuration is refused")
-        text = container.journal("-u", "wavry-encoder", lines=20)
-        self.assertRegex(text, r"host\.conf:2.*bitrade", "and the line is named")
+        wait_for(lambda: re.search(r"host\.conf:2.*bitrade", container.journal("-u", "wavry-encoder", lines=200)), 30,
+                 "the line that is wrong, in the journal")
         self.assertEqual({stage: container.main_pid(stage) for stage in STAGES}, pids, "the running host is unharmed")
         container.write("/etc/wavry/host.conf", "[capture]\nmax_fps = 30\n")
         container.systemctl("reload", "wavry-supervisor")
