@@ -209,19 +209,20 @@ static void draw_rings(const struct x11_server *server)
 
     new_window(&d, outer, 200, 100, 200, 100);
     xcb_change_gc(d.connection, d.gc, XCB_GC_SUBWINDOW_MODE, &clip);
-    for (uint32_t n = 0; n < 300; n++) {
+    for (uint32_t n = 0; n < 3000; n++) {
         uint32_t colour = n % 250 * 0x010101;
 
         xcb_change_gc(d.connection, d.gc, XCB_GC_FOREGROUND, &colour);
         xcb_poly_fill_rectangle(d.connection, outer, d.gc, 1, &all);
         xcb_flush(d.connection);
-        usleep(1000);
+        usleep(20);
     }
     x11_sync(&d);
     _exit(0);
 }
 
-/* The server tells of one drawing in several words; the picture shows all of it or nothing. */
+/* The server tells of one drawing in several words; the picture shows all of it or nothing, also when it is
+ * drawn faster than it is read. */
 START_TEST(one_drawing_is_never_torn)
 {
     struct direct d;
