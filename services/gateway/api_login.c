@@ -18,7 +18,7 @@
 
 struct login {
     struct wv_account account;
-    bool exists, right, welcome, code_missing;
+    bool exists, checked, right, welcome, code_missing;
 };
 
 static void make_person_token(struct wv_request *q, struct wv_store *store, const struct login *l)
@@ -92,6 +92,7 @@ static void check_password(struct wv_request *q, struct wv_store *store)
 {
     struct login *l = q->state;
     uint64_t begun = wv_now_ns();
+    l->checked = true;
     l->right = wv_password_check(wv_json_text(q->body, "password", ""), l->exists ? l->account.password : "");
     wv_metric_record(q->gateway->metrics, WV_G_PASSWORD_US, (wv_now_ns() - begun) / WV_NS_PER_US);
 }
@@ -126,7 +127,9 @@ static void settle_login(struct wv_request *q)
     bool recovered = l->account.totp_required && !wv_json_text(q->body, "totp", NULL);
     if (l->welcome && q->status == 200)
         wv_metric_add(q->gateway->metrics, recovered ? WV_G_RECOVERIES : WV_G_LOGINS, 1);
-    if (l->welcome || l->code_missing || q->status >= 500)
+    /* Of what we could not do. A wrong password stays one when the log can't take it, or who waits until the
+     * disk is full could try as many as he likes. */
+    if (l->welcome || l->code_missing || (q->status >= 500 && (l->right || !l->checked)))
         wv_api_forgive(q, wv_json_text(q->body, "account", ""));
     if (l->welcome || q->status >= 500)
         wv_api_forgive_code(q);
