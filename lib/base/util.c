@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,6 +16,19 @@ int wv_close(int fd)
         errno = saved;
     }
     return -1;
+}
+
+int wv_complain(char **ret_message, const char *format, ...)
+{
+    va_list args;
+    char *text = NULL;
+    va_start(args, format);
+    if (vasprintf(&text, format, args) < 0)
+        text = NULL;
+    va_end(args);
+    free(*ret_message);
+    *ret_message = text;
+    return -EINVAL;
 }
 
 uint64_t wv_now_ns(void)

@@ -40,6 +40,10 @@ static inline void wv_free_p(void *p)
     free(*(void **)p);
 }
 
+/* Replaces *RET_MESSAGE by a sentence for a person (malloc'ed; NULL when there is no memory). Returns
+ * -EINVAL. */
+int wv_complain(char **ret_message, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* CLOCK_MONOTONIC in nanoseconds. Only event loops and programs' edges call this; everything else gets `now`.
  */
 uint64_t wv_now_ns(void);

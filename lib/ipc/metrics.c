@@ -173,3 +173,12 @@ int wv_metrics_read_own(const struct wv_metrics *m, struct wv_metrics_snapshot *
 {
     return metrics_read_page(m->page, ret);
 }
+
+void wv_metrics_print_help(const struct wv_metric *table, size_t n, FILE *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct wv_metric *m = &table[i];
+        fprintf(out, "%s  %-28s %s%s%s%s\n", i ? "" : "\nMetrics:\n", m->name, m->help,
+                m->unit[0] ? " (" : "", m->unit, m->unit[0] ? ")" : "");
+    }
+}

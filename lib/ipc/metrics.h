@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define WV_METRICS_PAGE_BYTES (320u << 10)
 #define WV_METRICS_MAX        76
@@ -35,6 +36,9 @@ void wv_metric_add(struct wv_metrics *m, unsigned id, uint64_t n);        /* cou
 void wv_metric_set(struct wv_metrics *m, unsigned id, uint64_t value);    /* gauge */
 void wv_metric_record(struct wv_metrics *m, unsigned id, uint64_t value); /* histogram */
 uint64_t wv_metric_value(const struct wv_metrics *m, unsigned id); /* counter, gauge; histogram: count */
+
+/* For --help: a line for each. */
+void wv_metrics_print_help(const struct wv_metric *table, size_t n, FILE *out);
 
 /* Set by the stage skeleton; the supervisor reads them to find a stage that is alive and does nothing. */
 void wv_metrics_heartbeat(struct wv_metrics *m, uint64_t now);

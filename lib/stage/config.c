@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <glib.h>
-#include <stdarg.h>
 #include <string.h>
 
 #define FILE_MAX_BYTES   (256u << 10)
@@ -23,18 +22,6 @@ struct wv_config {
     size_t n;
     struct value *values;
 };
-
-static void say(char **ret_message, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void say(char **ret_message, const char *format, ...)
-{
-    va_list args;
-    char *text = NULL;
-    va_start(args, format);
-    if (vasprintf(&text, format, args) < 0)
-        text = NULL;
-    va_end(args);
-    *ret_message = text;
-}
 
 /* Levenshtein distance of two short words; long ones count as far away. */
 static size_t distance(const char *a, const char *b)
@@ -157,19 +144,20 @@ static char *check_value(const struct wv_config_entry *entry, const char *text, 
     switch (entry->type) {
     case WV_CONFIG_INT:
         if (!parse_int(text, ret_number) || *ret_number < entry->min || *ret_number > entry->max)
-            say(&wanted, "a whole number from %lld to %lld", (long long)entry->min, (long long)entry->max);
+            wv_complain(&wanted, "a whole number from %lld to %lld", (long long)entry->min,
+                        (long long)entry->max);
         break;
     case WV_CONFIG_BOOL:
         if (!parse_bool(text, ret_number))
-            say(&wanted, "true or false");
+            wv_complain(&wanted, "true or false");
         break;
     case WV_CONFIG_CHOICE:
         if (!any_word(entry->choices, word_equals, (void *)text))
-            say(&wanted, "one of %s", entry->choices);
+            wv_complain(&wanted, "one of %s", entry->choices);
         break;
     case WV_CONFIG_STRING:
         if (strlen(text) > STRING_MAX_BYTES)
-            say(&wanted, "at most %u bytes", STRING_MAX_BYTES);
+            wv_complain(&wanted, "at most %u bytes", STRING_MAX_BYTES);
         break;
     }
     return wanted;
@@ -183,17 +171,17 @@ static int set_value(struct wv_config *c, const char *key, const char *text, con
     if (i < 0) {
         const char *near = nearest_key(c, key);
         if (near)
-            say(ret_message,
-                "%s: unknown key \"%.64s\" in [%s]; did you mean \"%s\"? (--help lists all keys)", where, key,
-                c->group, near);
+            wv_complain(ret_message,
+                        "%s: unknown key \"%.64s\" in [%s]; did you mean \"%s\"? (--help lists all keys)",
+                        where, key, c->group, near);
         else
-            say(ret_message, "%s: unknown key \"%.64s\"; [%s] has no keys", where, key, c->group);
+            wv_complain(ret_message, "%s: unknown key \"%.64s\"; [%s] has no keys", where, key, c->group);
         return -EINVAL;
     }
     int64_t number = 0;
     wv_cleanup(wv_free_p) char *wanted = check_value(&c->table[i], text, &number);
     if (wanted) {
-        say(ret_message, "%s: %s = \"%.64s\" is not valid; write %s", where, key, text, wanted);
+        wv_complain(ret_message, "%s: %s = \"%.64s\" is not valid; write %s", where, key, text, wanted);
         return -EINVAL;
     }
     char *text_copy = strdup(text), *source_copy = strdup(source);
@@ -308,8 +296,8 @@ static int check_groups(const struct wv_config *c, GKeyFile *file, const char *t
         struct nearest near = {.text = *g, .distance = SIZE_MAX};
         word_is_nearer(c->group, strlen(c->group), &near);
         any_word(known_groups, word_is_nearer, &near);
-        say(ret_message, "%s:%u: unknown group [%.64s]; did you mean [%s]?", name,
-            line_of(text, &(struct place){.group = *g}), *g, near.best[0] ? near.best : c->group);
+        wv_complain(ret_message, "%s:%u: unknown group [%.64s]; did you mean [%s]?", name,
+                    line_of(text, &(struct place){.group = *g}), *g, near.best[0] ? near.best : c->group);
         return -EINVAL;
     }
     return 0;
@@ -346,8 +334,9 @@ static int take_keys(struct wv_config *c, GKeyFile *file, const char *text, cons
         snprintf(where, sizeof where, "%s:%u", name, line_of(text, &(struct place){c->group, *key}));
         g_autofree char *value = g_key_file_get_value(file, c->group, *key, NULL);
         if (!value || !g_utf8_validate(value, -1, NULL) || !unescape(g_strchomp(value))) {
-            say(ret_message, "%s: the value of %.64s is not text; the escapes are \\s \\n \\t \\r \\\\",
-                where, *key);
+            wv_complain(ret_message,
+                        "%s: the value of %.64s is not text; the escapes are \\s \\n \\t \\r \\\\", where,
+                        *key);
             return -EINVAL;
         }
         int r = set_value(c, *key, value, where, where, ret_message);
@@ -366,8 +355,8 @@ int wv_config_load_text(struct wv_config *c, const char *text, const char *name,
     if (!g_key_file_load_from_data(file, text, strlen(text), G_KEY_FILE_NONE, &error)) {
         if (error->domain == G_KEY_FILE_ERROR && error->code == G_KEY_FILE_ERROR_NOT_FOUND)
             return 0; /* an empty file */
-        say(ret_message, "%s:%u: %s; write [group] and key = value lines", name,
-            line_of(text, &(struct place){0}), error->message);
+        wv_complain(ret_message, "%s:%u: %s; write [group] and key = value lines", name,
+                    line_of(text, &(struct place){0}), error->message);
         return -EINVAL;
     }
     int r = check_groups(c, file, text, name, known_groups, ret_message);
@@ -384,11 +373,12 @@ int wv_config_load(struct wv_config *c, const char *path, bool optional, const c
     if (optional && (r == -ENOENT || r == -ENOTDIR))
         return 0;
     if (r < 0) {
-        say(ret_message, "%s: can't be read: %s; check the name and its permissions", path, strerror(-r));
+        wv_complain(ret_message, "%s: can't be read: %s; check the name and its permissions", path,
+                    strerror(-r));
         return r;
     }
     if (memchr(data, 0, len)) {
-        say(ret_message, "%s: is not a text file (it contains a zero byte)", path);
+        wv_complain(ret_message, "%s: is not a text file (it contains a zero byte)", path);
         return -EINVAL;
     }
     return wv_config_load_text(c, (const char *)data, path, known_groups, ret_message);
@@ -399,7 +389,7 @@ int wv_config_set(struct wv_config *c, const char *assignment, const char *sourc
     *ret_message = NULL;
     const char *equals = strchr(assignment, '=');
     if (!equals || equals == assignment) {
-        say(ret_message, "%s: \"%.64s\" is not an assignment; write KEY=VALUE", source, assignment);
+        wv_complain(ret_message, "%s: \"%.64s\" is not an assignment; write KEY=VALUE", source, assignment);
         return -EINVAL;
     }
     wv_cleanup(wv_free_p) char *key = strndup(assignment, (size_t)(equals - assignment));

@@ -169,8 +169,5 @@ void wv_stage_options_help(const struct wv_stage_definition *definition, const s
            "  --help, --version\n\n",
            definition->name, definition->summary, definition->name);
     wv_config_print_help(config, stdout);
-    for (size_t i = 0; i < definition->n_metrics; i++)
-        printf("%s  %-28s %s%s%s%s\n", i ? "" : "\nMetrics:\n", definition->metrics[i].name,
-               definition->metrics[i].help, definition->metrics[i].unit[0] ? " (" : "",
-               definition->metrics[i].unit, definition->metrics[i].unit[0] ? ")" : "");
+    wv_metrics_print_help(definition->metrics, definition->n_metrics, stdout);
 }

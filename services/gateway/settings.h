@@ -2,6 +2,7 @@
  * process locks itself down, and again on a reload, when only some keys can still change. */
 #pragma once
 
+#include "lib/base/address.h"
 #include "lib/base/log.h"
 #include "lib/stage/config.h"
 
@@ -16,13 +17,6 @@
 struct wv_range {
     uint8_t ip[16];
     unsigned bits;
-};
-
-struct wv_listen_at {
-    bool any;       /* all addresses, IPv6 and IPv4 */
-    uint8_t ip[16]; /* IPv4 mapped */
-    uint16_t port;
-    char text[64];
 };
 
 struct wv_gateway_settings {
@@ -47,7 +41,6 @@ int wv_gateway_settings_again(struct wv_gateway_settings *s, int argc, char **ar
 void wv_gateway_settings_fini(struct wv_gateway_settings *s);
 
 /* The parts, for tests. Each returns 0 or -EINVAL with a sentence in RET_MESSAGE (malloc'ed). */
-int wv_gateway_parse_listen(const char *text, struct wv_gateway_settings *s, char **ret_message);
 int wv_gateway_parse_names(const char *text, struct wv_gateway_settings *s, char **ret_message);
 int wv_gateway_parse_trusted(const char *text, struct wv_gateway_settings *s, char **ret_message);
 bool wv_range_has(const struct wv_range *ranges, size_t n, const uint8_t ip[16]);

@@ -5,7 +5,7 @@
 #include "lib/base/log.h"
 #include "lib/base/util.h"
 #include "lib/gateway/wire.h"
-#include "lib/stage/config.h"
+#include "lib/stage/program.h"
 #include "lib/stage/sandbox.h"
 #include "rift/crypto/identity.h"
 #include "rift/relay/heartbeat.h"
@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -253,99 +252,68 @@ static int run(const struct wv_config *c, const struct wv_gateway_url *url, cons
 
 /* ---- the command line ---- */
 
-static const struct option options[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"set", required_argument, NULL, 's'},
-    {"print-key", no_argument, NULL, 'k'},
-    {"print-config", no_argument, NULL, 'p'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'v'},
-    {0},
+static const struct wv_program program = {
+    .name = "wavry-relay-beat",
+    .usage = "wavry-relay-beat: tells a gateway that the relay on this machine lives, and how busy it is.\n",
+    .file = FILE_DEFAULT,
+    .group = GROUP,
+    .groups = "relay|" GROUP,
+    .config = table,
+    .n_config = WV_ARRAY_SIZE(table),
+    .flag = "print-key",
+    .flag_help = "print the relay's public key, for the gateway's administrator",
 };
 
-static void print_help(const struct wv_config *c)
+/* Returns 0, or a negative errno with a sentence. */
+static int interpret(const struct wv_config *c, struct wv_gateway_url *ret_url, char **ret_message)
 {
-    puts("wavry-relay-beat [options]\n"
-         "Tells a gateway that the relay on this machine lives, and how busy it is.\n\n"
-         "  --config FILE                Read FILE after " FILE_DEFAULT "; may be repeated.\n"
-         "  --set KEY=VALUE              Set one key of the group [" GROUP "]; wins over files.\n"
-         "  --print-key                  Print the relay's public key, for the gateway's administrator.\n"
-         "  --print-config               Show the effective values and where each comes from.\n"
-         "  --help, --version            Print this, and exit.\n");
-    wv_config_print_help(c, stdout);
+    const char *name = wv_config_string(c, "name");
+    if (!*name || strlen(name) > RIFT_HEARTBEAT_NAME_MAX || strpbrk(name, "/?# %") ||
+        wv_gateway_url_parse(wv_config_string(c, "gateway"), ret_url) < 0)
+        return wv_complain(ret_message,
+                           "gateway (https://HOST) and name are needed, in [" GROUP "] of " FILE_DEFAULT);
+    return 0;
 }
 
-static int complain(int code, char *message)
+static int work(const struct wv_program_line *l, const struct wv_config *c)
 {
-    fprintf(stderr, "wavry-relay-beat: %s\n", message ? message : "out of memory");
-    free(message);
-    return code;
-}
-
-/* Returns -1 to go on, or an exit code. */
-static int read_options(struct wv_config *c, int argc, char **argv, bool *ret_print_key)
-{
-    char *message = NULL;
-    bool print = false;
-    int option;
-    if (wv_config_load(c, FILE_DEFAULT, true, "relay|" GROUP, &message) < 0)
-        return complain(EX_CONFIG, message);
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        int r = 0;
-        if (option == 'c')
-            r = wv_config_load(c, optarg, false, "relay|" GROUP, &message);
-        else if (option == 's')
-            r = wv_config_set(c, optarg, "--set", &message);
-        else if (option == 'k')
-            *ret_print_key = true;
-        else if (option == 'p')
-            print = true;
-        else if (option == 'h')
-            print_help(c);
-        else if (option == 'v')
-            puts("wavry-relay-beat " WAVRY_VERSION);
-        if (r < 0)
-            return complain(EX_CONFIG, message);
-        if (option == 'h' || option == 'v' || option == '?')
-            return option == '?' ? EX_USAGE : EX_OK;
+    struct rift_identity id;
+    struct wv_gateway_url url;
+    char key[RIFT_SIGN_KEY_TEXT_BYTES], *message = NULL;
+    const char *path = wv_config_string(c, "key_file");
+    if (!l->flag && interpret(c, &url, &message) < 0)
+        return wv_program_fail(&program, EX_CONFIG, message);
+    if (l->check)
+        return EX_OK;
+    int r = open_key(path, &id);
+    if (r < 0) {
+        wv_complain(&message, "the key %s can't be used: %s", path, strerror(-r));
+        return wv_program_fail(&program, EX_NOINPUT, message);
     }
-    if (print)
-        wv_config_print(c, stdout);
-    return print ? EX_OK : -1;
+    if (l->flag) {
+        rift_sign_key_format(id.sign_public, key);
+        puts(key);
+        r = EX_OK;
+    } else {
+        r = wv_sandbox_prepare() < 0 ? EX_OSERR : run(c, &url, &id);
+    }
+    rift_identity_wipe(&id);
+    return r;
 }
 
 int main(int argc, char **argv)
 {
     struct wv_config *c;
-    struct wv_gateway_url url;
-    struct rift_identity id;
-    char key[RIFT_SIGN_KEY_TEXT_BYTES];
-    bool print_key = false;
+    struct wv_program_line l;
     wv_log_init("relay-beat", WV_LOG_INFO);
-    if (wv_config_new(&c, GROUP, table, WV_ARRAY_SIZE(table)) < 0 || rift_crypto_init() < 0)
+    if (rift_crypto_init() < 0)
         return EX_OSERR;
-    int r = read_options(c, argc, argv, &print_key);
-    if (r >= 0)
-        return r;
-    const char *name = wv_config_string(c, "name"), *path = wv_config_string(c, "key_file");
-    int error = open_key(path, &id);
-    if (error < 0) {
-        fprintf(stderr, "wavry-relay-beat: the key %s can't be used: %s\n", path, strerror(-error));
-        return EX_NOINPUT;
-    }
-    rift_sign_key_format(id.sign_public, key);
-    if (print_key) {
-        puts(key);
-        return EX_OK;
-    }
-    if (!*name || strlen(name) > RIFT_HEARTBEAT_NAME_MAX || strpbrk(name, "/?# %") ||
-        wv_gateway_url_parse(wv_config_string(c, "gateway"), &url) < 0)
-        return complain(
-            EX_CONFIG, strdup("gateway (https://HOST) and name are needed, in [" GROUP "] of " FILE_DEFAULT));
-    if (wv_sandbox_prepare() < 0)
-        return EX_OSERR;
-    r = run(c, &url, &id);
-    rift_identity_wipe(&id);
+    int code = wv_program_begin(&program, &l, argc, argv, &c);
+    if (code >= 0)
+        return code;
+    if (l.level >= 0)
+        wv_log_set_level((enum wv_log_level)l.level);
+    code = work(&l, c);
     wv_config_free(c);
-    return r;
+    return code;
 }

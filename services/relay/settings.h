@@ -2,6 +2,7 @@
  * of it is read before the process locks itself down. */
 #pragma once
 
+#include "lib/base/address.h"
 #include "lib/base/log.h"
 #include "lib/stage/config.h"
 #include "rift/relay/relay.h"
@@ -10,17 +11,10 @@
 #define WV_RELAY_LISTEN_MAX  8
 #define WV_RELAY_ISSUERS_MAX 64
 
-struct wv_relay_listen {
-    bool any;       /* all addresses, IPv6 and IPv4 */
-    uint8_t ip[16]; /* IPv4 mapped */
-    uint16_t port;
-    char text[64];
-};
-
 struct wv_relay_settings {
     struct wv_config *config;
     enum wv_log_level level;
-    struct wv_relay_listen listen[WV_RELAY_LISTEN_MAX];
+    struct wv_listen_at listen[WV_RELAY_LISTEN_MAX];
     size_t n_listen;
     uint8_t issuers[WV_RELAY_ISSUERS_MAX][32];
     size_t n_issuers;
@@ -31,10 +25,3 @@ struct wv_relay_settings {
  * what was asked for. */
 int wv_relay_settings_read(struct wv_relay_settings *s, int argc, char **argv);
 void wv_relay_settings_fini(struct wv_relay_settings *s);
-
-/* The parts, for tests. Each returns 0 or -EINVAL with a sentence in RET_MESSAGE (malloc'ed). */
-int wv_relay_parse_listen(const char *text, struct wv_relay_settings *s, char **ret_message);
-int wv_relay_parse_allow(const char *text, unsigned *ret_allow, char **ret_message);
-/* A list of issuers: a key ("ed25519....") at the begin of each line, then anything; # opens a comment. */
-int wv_relay_parse_issuers(const char *text, const char *name, struct wv_relay_settings *s,
-                           char **ret_message);

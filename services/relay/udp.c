@@ -209,7 +209,7 @@ static bool is_mapped(const uint8_t *ip)
     return memcmp(ip, mapped, sizeof mapped) == 0;
 }
 
-static int bind_one(const struct wv_relay_listen *l, bool *ret_is_v4)
+static int bind_one(const struct wv_listen_at *l, bool *ret_is_v4)
 {
     uint8_t a[18];
     struct sockaddr_storage name;
@@ -246,7 +246,7 @@ static int add_socket(struct wv_relay_udp *u, int take_fd, bool is_v4)
     return 0;
 }
 
-int wv_relay_udp_open(struct wv_relay_udp *u, const struct wv_relay_listen *l)
+int wv_relay_udp_open(struct wv_relay_udp *u, const struct wv_listen_at *l)
 {
     bool is_v4;
     int size = SOCKET_BUFFER, fd = l->any ? bind_any(l->port, &is_v4) : bind_one(l, &is_v4);

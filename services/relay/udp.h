@@ -16,7 +16,7 @@ int wv_relay_udp_new(struct wv_relay_udp **ret, struct wv_metrics *metrics);
 struct wv_relay_udp *wv_relay_udp_free(struct wv_relay_udp *u);
 
 /* Opens a socket for L. Returns 0 or a negative errno. */
-int wv_relay_udp_open(struct wv_relay_udp *u, const struct wv_relay_listen *l);
+int wv_relay_udp_open(struct wv_relay_udp *u, const struct wv_listen_at *l);
 /* Takes over a bound UDP socket that somebody else opened. Returns 0 or a negative errno (then it is closed).
  */
 int wv_relay_udp_take(struct wv_relay_udp *u, int take_fd);

@@ -1,3 +1,4 @@
+#include "lib/base/address.h"
 #include "lib/base/bytes.h"
 #include "lib/base/log.h"
 #include "lib/base/log_fields.h"
@@ -150,6 +151,34 @@ START_TEST(the_level_changes_while_running)
 }
 END_TEST
 
+START_TEST(where_to_listen)
+{
+    static const uint8_t v4[16] = {[10] = 0xff, [11] = 0xff, [12] = 192, [14] = 2, [15] = 1},
+                         v6[16] = {[15] = 1};
+    static const char *const bad[] = {"",      " ",        "x",     "1:2:3",  "[1.2.3.4]:5", "::1:5",
+                                      "65536", "1.2.3.4:", "[::1]", "[::1:5", "-1",          "host:5"};
+    struct wv_listen_at at[3];
+    size_t n = 0;
+    char *message = NULL;
+    ck_assert_int_eq(wv_listen_parse(" 443\t192.0.2.1:1  [::1]:2 ", 443, at, 3, &n, &message), 0);
+    ck_assert_uint_eq(n, 3);
+    ck_assert(at[0].any && at[0].port == 443);
+    ck_assert(!at[1].any && at[1].port == 1 && !memcmp(at[1].ip, v4, 16));
+    ck_assert(!at[2].any && at[2].port == 2 && !memcmp(at[2].ip, v6, 16));
+    ck_assert_str_eq(at[2].text, "[::1]:2");
+    for (size_t i = 0; i < WV_ARRAY_SIZE(bad); i++) {
+        ck_assert_msg(wv_listen_parse(bad[i], 443, at, 3, &n, &message) == -EINVAL, "%s", bad[i]);
+        ck_assert_ptr_nonnull(message);
+    }
+    ck_assert_uint_eq(n, 3);
+    ck_assert_int_eq(wv_listen_parse("1 2 3 4", 443, at, 3, &n, &message), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(message, "at most 3"));
+    ck_assert_int_eq(wv_listen_parse("1 no", 4821, at, 3, &n, &message), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(message, "\"no\" is neither a port nor ADDRESS:PORT; write 4821"));
+    free(message);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("base");
@@ -158,6 +187,7 @@ int main(void)
     tcase_add_test(t, reader_is_bounded_and_sticky);
     tcase_add_test(t, reader_refuses_huge_lengths);
     tcase_add_test(t, writer_round_trips_and_is_bounded);
+    tcase_add_test(t, where_to_listen);
     tcase_add_test(t, hex_round_trips_and_refuses);
     tcase_add_test(t, files_are_replaced_whole);
     tcase_add_test(t, levels_are_parsed);

@@ -336,15 +336,6 @@ START_TEST(configuration)
                                       "10.0.0",      "proxy",  "1.2.3.4/8x"};
     for (size_t i = 0; i < WV_ARRAY_SIZE(bad); i++)
         ck_assert_msg(!trusted(bad[i], &s), "%s", bad[i]);
-
-    char *message = NULL;
-    ck_assert_int_eq(wv_gateway_parse_listen("443 192.0.2.1:1 [::1]:2", &s, &message), 0);
-    ck_assert_uint_eq(s.n_listen, 3);
-    ck_assert(s.listen[0].any && !s.listen[1].any);
-    static const char *const bad_listen[] = {"", "x", "1:2:3", "[1.2.3.4]:5", "::1:5", "65536", "1.2.3.4:"};
-    for (size_t i = 0; i < WV_ARRAY_SIZE(bad_listen); i++)
-        ck_assert_msg(wv_gateway_parse_listen(bad_listen[i], &s, &message) == -EINVAL, "%s", bad_listen[i]);
-    free(message);
 }
 END_TEST
 
