@@ -186,3 +186,25 @@ const struct rift_relay_stats *kit_stats(const struct kit *k)
 {
     return rift_relay_get_stats(k->relay);
 }
+
+size_t kit_bind(struct kit *k, const struct rift_relay_address *from, const uint8_t lease[RIFT_LEASE_BYTES],
+                uint8_t side, const uint8_t secret[64], uint8_t ret_bind[RIFT_RELAY_BIND_BYTES])
+{
+    struct rift_relay_request request = {.transaction = {1, 2, 3}};
+    struct rift_relay_challenged challenged;
+    struct rift_relay_bind bind = {.side = side};
+    uint8_t d[RIFT_RELAY_REQUEST_BYTES];
+    struct kit_peer *last = &k->peers[KIT_PEERS - 1];
+    struct rift_relay_address real = last->address;
+    last->address = *from;
+    memcpy(request.lease_id, lease + 12, sizeof request.lease_id);
+    rift_relay_write_request(&request, d);
+    kit_give(k, from, d, sizeof d);
+    must(rift_relay_read_challenged(last->last, last->last_len, &challenged) == 0);
+    last->address = real;
+    memcpy(bind.transaction, request.transaction, sizeof bind.transaction);
+    memcpy(bind.challenge, challenged.challenge, sizeof bind.challenge);
+    memcpy(bind.lease, lease, sizeof bind.lease);
+    rift_relay_write_bind(&bind, secret, ret_bind);
+    return RIFT_RELAY_BIND_BYTES;
+}

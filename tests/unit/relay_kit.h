@@ -43,6 +43,10 @@ struct rift_lease kit_terms(const struct kit *k, size_t a, size_t b, uint8_t id)
 void kit_sign(const struct kit *k, const struct rift_lease *terms, uint8_t ret[RIFT_LEASE_BYTES]);
 /* Gives both a client with the same lease. */
 void kit_lease(struct kit *k, size_t a, size_t b, const struct rift_lease *terms);
+/* The exchange by hand, so that any part of it can be wrong: asks for a challenge from FROM, and writes the
+ * BIND that shows LEASE for SIDE, signed with SECRET. Returns its length. */
+size_t kit_bind(struct kit *k, const struct rift_relay_address *from, const uint8_t lease[RIFT_LEASE_BYTES],
+                uint8_t side, const uint8_t secret[64], uint8_t ret_bind[RIFT_RELAY_BIND_BYTES]);
 void kit_client(struct kit *k, size_t peer, const uint8_t lease[RIFT_LEASE_BYTES]);
 
 /* One datagram to the relay; all that the relay then sends is delivered. Returns whether it was forwarded. */

@@ -129,28 +129,6 @@ START_TEST(leases_that_do_not_count)
 }
 END_TEST
 
-/* The whole exchange by hand, so that any part of it can be wrong. */
-static size_t by_hand(const struct rift_relay_address *from, const uint8_t lease[RIFT_LEASE_BYTES],
-                      uint8_t side, const uint8_t secret[64], uint8_t ret_bind[RIFT_RELAY_BIND_BYTES])
-{
-    struct rift_relay_request request = {.transaction = {1, 2, 3}};
-    struct rift_relay_challenged challenged;
-    struct rift_relay_bind bind = {.side = side};
-    uint8_t d[RIFT_RELAY_REQUEST_BYTES];
-    struct rift_relay_address real = k.peers[7].address;
-    k.peers[7].address = *from;
-    memcpy(request.lease_id, lease + 12, sizeof request.lease_id);
-    rift_relay_write_request(&request, d);
-    kit_give(&k, from, d, sizeof d);
-    ck_assert_int_eq(rift_relay_read_challenged(k.peers[7].last, k.peers[7].last_len, &challenged), 0);
-    k.peers[7].address = real;
-    memcpy(bind.transaction, request.transaction, sizeof bind.transaction);
-    memcpy(bind.challenge, challenged.challenge, sizeof bind.challenge);
-    memcpy(bind.lease, lease, sizeof bind.lease);
-    rift_relay_write_bind(&bind, secret, ret_bind);
-    return RIFT_RELAY_BIND_BYTES;
-}
-
 START_TEST(an_overheard_lease_is_worth_nothing)
 {
     struct rift_lease terms = kit_terms(&k, 0, 1, 1);
@@ -158,17 +136,17 @@ START_TEST(an_overheard_lease_is_worth_nothing)
     struct rift_relay_address thief = kit_address(66, 6000);
     kit_sign(&k, &terms, lease);
     /* A stranger's key, and the other peer's: sides swapped. */
-    kit_give(&k, &thief, d, by_hand(&thief, lease, 0, k.peers[5].secret, d));
-    kit_give(&k, &thief, d, by_hand(&thief, lease, 0, k.peers[1].secret, d));
+    kit_give(&k, &thief, d, kit_bind(&k, &thief, lease, 0, k.peers[5].secret, d));
+    kit_give(&k, &thief, d, kit_bind(&k, &thief, lease, 0, k.peers[1].secret, d));
     ck_assert_uint_eq(kit_stats(&k)->refused[RIFT_RELAY_UNPROVEN], 2);
     ck_assert_uint_eq(kit_stats(&k)->leases, 0);
     /* An overheard BIND, from the thief's address, with his challenge or the peer's. */
-    size_t len = by_hand(&k.peers[0].address, lease, 0, k.peers[0].secret, d);
+    size_t len = kit_bind(&k, &k.peers[0].address, lease, 0, k.peers[0].secret, d);
     kit_give(&k, &thief, d, len);
     ck_assert_uint_eq(kit_stats(&k)->unproven, 1);
-    by_hand(&thief, lease, 0, k.peers[5].secret, d);
+    kit_bind(&k, &thief, lease, 0, k.peers[5].secret, d);
     uint8_t genuine[RIFT_RELAY_BIND_BYTES];
-    by_hand(&k.peers[0].address, lease, 0, k.peers[0].secret, genuine);
+    kit_bind(&k, &k.peers[0].address, lease, 0, k.peers[0].secret, genuine);
     memcpy(d + 228, genuine + 228, 64);
     kit_give(&k, &thief, d, len);
     ck_assert_uint_eq(kit_stats(&k)->refused[RIFT_RELAY_UNPROVEN], 3);
@@ -182,7 +160,7 @@ START_TEST(only_challenges_go_to_the_unproven)
     struct rift_lease terms = kit_terms(&k, 0, 1, 1);
     uint8_t lease[RIFT_LEASE_BYTES], d[RIFT_RELAY_BIND_BYTES];
     kit_sign(&k, &terms, lease);
-    size_t len = by_hand(&k.peers[0].address, lease, 0, k.peers[0].secret, d), got = k.peers[0].got;
+    size_t len = kit_bind(&k, &k.peers[0].address, lease, 0, k.peers[0].secret, d), got = k.peers[0].got;
     d[12] ^= 1; /* stamp */
     kit_give(&k, &k.peers[0].address, d, len);
     d[12] ^= 1;
@@ -209,7 +187,7 @@ START_TEST(a_kept_proof_moves_nobody_back)
     uint8_t lease[RIFT_LEASE_BYTES], old[RIFT_RELAY_BIND_BYTES];
     struct rift_relay_address before = k.peers[0].address;
     kit_sign(&k, &terms, lease);
-    size_t len = by_hand(&before, lease, 0, k.peers[0].secret, old);
+    size_t len = kit_bind(&k, &before, lease, 0, k.peers[0].secret, old);
     kit_give(&k, &before, old, len);
     uint64_t binds = kit_stats(&k)->binds;
     kit_give(&k, &before, old, len); /* the same again: the same answer */
@@ -385,7 +363,7 @@ START_TEST(too_many_proofs)
     kit_sign(&k, &terms, lease);
     for (unsigned i = 0; i < 400; i++) {
         thief.bytes[17] = (uint8_t)i; /* ports are free */
-        kit_give(&k, &thief, d, by_hand(&thief, lease, 0, k.peers[5].secret, d));
+        kit_give(&k, &thief, d, kit_bind(&k, &thief, lease, 0, k.peers[5].secret, d));
     }
     uint64_t checked = kit_stats(&k)->refused[RIFT_RELAY_UNPROVEN],
              busy = kit_stats(&k)->refused[RIFT_RELAY_BUSY];
@@ -414,7 +392,7 @@ START_TEST(a_restart_that_kept_its_records)
     struct rift_lease terms = bound_pair();
     uint8_t lease[RIFT_LEASE_BYTES], old[RIFT_RELAY_BIND_BYTES], record[RIFT_RELAY_RECORD_BYTES];
     kit_sign(&k, &terms, lease);
-    size_t len = by_hand(&k.peers[0].address, lease, 0, k.peers[0].secret, old), place;
+    size_t len = kit_bind(&k, &k.peers[0].address, lease, 0, k.peers[0].secret, old), place;
     kit_run(&k, 50 * MS);
     rift_relay_client_moved(k.peers[0].client, k.clock.now); /* a newer proof */
     kit_run(&k, 50 * MS);
@@ -463,25 +441,42 @@ static const struct {
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d                                                 \
     }
     {V4(8, 8, 8, 8), 0},
+    {V4(126, 255, 255, 255), 0},
     {V4(127, 1, 2, 3), RIFT_RELAY_LOOPBACK},
+    {V4(128, 0, 0, 1), 0},
     {V4(10, 0, 0, 1), RIFT_RELAY_PRIVATE},
     {V4(172, 16, 0, 1), RIFT_RELAY_PRIVATE},
+    {V4(172, 31, 255, 254), RIFT_RELAY_PRIVATE},
+    {V4(172, 15, 255, 254), 0},
     {V4(172, 32, 0, 1), 0},
     {V4(192, 168, 9, 9), RIFT_RELAY_PRIVATE},
+    {V4(192, 167, 9, 9), 0},
     {V4(100, 64, 0, 1), RIFT_RELAY_PRIVATE},
+    {V4(100, 127, 255, 254), RIFT_RELAY_PRIVATE},
+    {V4(100, 63, 255, 254), 0},
     {V4(100, 128, 0, 1), 0},
     {V4(169, 254, 1, 1), RIFT_RELAY_LINK_LOCAL},
+    {V4(169, 253, 1, 1), 0},
+    {V4(223, 255, 255, 254), 0},
     {V4(224, 0, 0, 1), RIFT_RELAY_MULTICAST},
+    {V4(239, 255, 0, 1), RIFT_RELAY_MULTICAST},
     {V4(255, 255, 255, 255), RIFT_RELAY_MULTICAST},
     {V4(0, 0, 0, 0), RIFT_RELAY_UNUSABLE},
+    {V4(0, 1, 2, 3), RIFT_RELAY_UNUSABLE},
     {V4(240, 0, 0, 1), RIFT_RELAY_UNUSABLE},
+    {V4(255, 255, 255, 254), RIFT_RELAY_UNUSABLE},
     {{0x20, 0x01, 0x0d, 0xb8, [15] = 1}, 0},
     {{[15] = 1}, RIFT_RELAY_LOOPBACK},
     {{0}, RIFT_RELAY_UNUSABLE},
     {{[12] = 8, 8, 8, 8}, RIFT_RELAY_UNUSABLE},
+    {{0xfc, 0, [15] = 1}, RIFT_RELAY_PRIVATE},
     {{0xfd, 0, [15] = 1}, RIFT_RELAY_PRIVATE},
+    {{0xfb, 0, [15] = 1}, 0},
     {{0xfe, 0xc0, [15] = 1}, RIFT_RELAY_PRIVATE},
+    {{0xfe, 0xff, [15] = 1}, RIFT_RELAY_PRIVATE},
     {{0xfe, 0x80, [15] = 1}, RIFT_RELAY_LINK_LOCAL},
+    {{0xfe, 0xbf, [15] = 1}, RIFT_RELAY_LINK_LOCAL},
+    {{0xfe, 0x7f, [15] = 1}, 0},
     {{0xff, 0x02, [15] = 1}, RIFT_RELAY_MULTICAST},
     {{0, 0x64, 0xff, 0x9b, [12] = 10, 0, 0, 1}, RIFT_RELAY_PRIVATE},
     {{0, 0x64, 0xff, 0x9b, [12] = 8, 8, 8, 8}, 0},
