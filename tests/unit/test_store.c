@@ -29,9 +29,10 @@ static void open_store(int kind)
     ck_assert_msg(wv_store_open(&s, url, reason) == 0, "%s: %s", url, reason);
     if (kind == 1)
         ck_assert_int_eq(
-            wv_db_run(wv_store_db(s),
-                      "TRUNCATE accounts, recovery, machines, tokens, shares, relays, audit, settings", NULL,
-                      0, nothing, NULL, NULL),
+            wv_db_run(
+                wv_store_db(s),
+                "TRUNCATE accounts, recovery, machines, tokens, shares, relays, audit, settings, challenges",
+                NULL, 0, nothing, NULL, NULL),
             0);
     ck_assert_int_eq(wv_store_add_account(s, "Ann", "hash-a", true, NOW, &ann), 0);
     ck_assert_int_eq(wv_store_add_account(s, "Bob O'Neil", "hash-b", false, NOW, &bob), 0);
@@ -230,6 +231,152 @@ START_TEST(a_device_takes_its_tokens_along)
 }
 END_TEST
 
+/* ---- of each change: what it must leave alone ---- */
+
+static const uint8_t key_c[32] = {5}, key_d[32] = {6};
+
+static void set_up_totp(const struct wv_account *of, uint8_t first)
+{
+    uint8_t secret[WV_STORE_SECRET_BYTES] = {first}, codes[WV_STORE_RECOVERY_CODES][WV_STORE_HASH_BYTES];
+    for (size_t i = 0; i < WV_STORE_RECOVERY_CODES; i++)
+        memset(codes[i], (int)(first + i), sizeof codes[i]);
+    ck_assert_int_eq(wv_store_set_totp(s, of->id, secret), 0);
+    ck_assert_int_eq(wv_store_use_totp(s, of->id, 5, true), 0);
+    ck_assert_int_eq(wv_store_set_recovery(s, of->id, codes), 0);
+}
+
+static int use_recovery(const struct wv_account *of, uint8_t code)
+{
+    uint8_t with[WV_STORE_HASH_BYTES];
+    uint64_t left;
+    memset(with, code, sizeof with);
+    return wv_store_use_recovery(s, of->id, with, NOW, &left);
+}
+
+START_TEST(what_one_changes_of_himself_is_nobody_elses)
+{
+    uint8_t secret[WV_STORE_SECRET_BYTES] = {9}, codes[WV_STORE_RECOVERY_CODES][WV_STORE_HASH_BYTES];
+    struct wv_account a;
+    struct wv_token t;
+    open_store(_i);
+    ck_assert_int_eq(wv_store_use_totp(s, bob.id, 5, false), -EALREADY); /* there is no secret */
+    set_up_totp(&bob, 100);
+    set_up_totp(&ann, 50);
+    ck_assert_int_eq(wv_store_use_totp(s, ann.id, 5, true), -EALREADY); /* used, also to confirm */
+    ck_assert_int_eq(wv_store_use_totp(s, ann.id, 9, true), 0);
+    ck_assert_int_eq(wv_store_use_totp(s, ann.id, 10, false), 0);
+    ck_assert_int_eq(wv_store_use_totp(s, bob.id, 6, false), 0); /* his own step */
+    for (size_t i = 0; i < WV_STORE_RECOVERY_CODES; i++)
+        memset(codes[i], (int)(i + 1), sizeof codes[i]);
+    ck_assert_int_eq(wv_store_set_recovery(s, ann.id, codes), 0);
+    ck_assert_int_eq(use_recovery(&ann, 51), -ENOENT); /* of before */
+    ck_assert_int_eq(use_recovery(&ann, 1), 0);
+    ck_assert_int_eq(use_recovery(&bob, 101), 0);
+    ck_assert_int_eq(wv_store_set_totp(s, ann.id, NULL), 0);
+    ck_assert_int_eq(use_recovery(&bob, 102), 0);
+    ck_assert_int_eq(wv_store_account(s, ann.id, &a), 0);
+    ck_assert(!a.has_totp && !a.totp_required);
+    ck_assert_int_eq(wv_store_account(s, bob.id, &a), 0);
+    ck_assert(a.has_totp && a.totp_required);
+    ck_assert_int_eq(a.totp_step, 6);
+    ck_assert_int_eq(wv_store_set_totp(s, ann.id, secret), 0);
+    ck_assert_int_eq(wv_store_use_totp(s, ann.id, 2, true), 0); /* another secret begins anew */
+
+    add_token(&ann, hash, NOW + 10);
+    add_token(&bob, other_hash, NOW + 10);
+    ck_assert_int_eq(wv_store_set_password(s, ann.id, "hash-2", NULL), 0);
+    ck_assert_int_eq(wv_store_token(s, hash, NOW, &t), -ENOENT);
+    ck_assert_int_eq(wv_store_token(s, other_hash, NOW, &t), 0);
+    add_token(&ann, hash, NOW + 10);
+    ck_assert_int_eq(wv_store_end_token(s, hash), 0);
+    ck_assert_int_eq(wv_store_token(s, other_hash, NOW, &t), 0);
+    ck_assert_int_eq(wv_store_set_account(s, ann.id, true, true), 0);
+    ck_assert_int_eq(wv_store_token(s, other_hash, NOW, &t), 0);
+    ck_assert_str_eq(t.account, bob.id);
+    ck_assert_int_eq(wv_store_account(s, bob.id, &a), 0);
+    ck_assert_str_eq(a.password, "hash-b");
+    ck_assert(!a.admin && !a.disabled);
+    close_store();
+}
+END_TEST
+
+static int take_share(void *userdata, const struct wv_share *share)
+{
+    ck_assert_str_eq(share->account, bob.id);
+    return count(userdata);
+}
+
+static int count_machine(void *userdata, const struct wv_machine *machine)
+{
+    return count(userdata);
+}
+
+static int machines_of(const struct wv_account *of, bool hosts)
+{
+    int n = 0;
+    ck_assert_int_eq(wv_store_machines(s, of->id, hosts, count_machine, &n), 0);
+    return n;
+}
+
+START_TEST(a_share_is_of_one_host_with_one_account)
+{
+    char grants[WV_STORE_TEXT_BYTES];
+    struct wv_account eve;
+    uint64_t n;
+    int seen = 0;
+    open_store(_i);
+    ck_assert_int_eq(wv_store_add_account(s, "Eve", "hash-e", false, NOW, &eve), 0);
+    ck_assert_int_eq(add_machine(&ann, key_a, "desk", true), 0);
+    ck_assert_int_eq(add_machine(&ann, key_b, "attic", true), 0);
+    ck_assert_int_eq(add_machine(&ann, key_c, "laptop", false), 0);
+    ck_assert_int_eq(add_machine(&bob, key_d, "bob's", true), 0);
+    ck_assert_int_eq(wv_store_machines_count(s, ann.id, &n), 0);
+    ck_assert_uint_eq(n, 3);
+    ck_assert_int_eq(wv_store_share(s, ann.id, key_c, bob.id, "view", NOW), -ENOENT); /* no host */
+    ck_assert_int_eq(wv_store_share(s, ann.id, key_a, bob.id, "view", NOW), 0);
+    ck_assert_int_eq(wv_store_may_reach(s, bob.id, key_b, grants), -ENOENT);
+    ck_assert_int_eq(wv_store_may_reach(s, eve.id, key_a, grants), -ENOENT);
+    ck_assert_int_eq(wv_store_may_reach(s, ann.id, key_d, grants), -ENOENT);
+    ck_assert_int_eq(machines_of(&bob, true), 2);
+    ck_assert_int_eq(machines_of(&bob, false), 0);
+    ck_assert_int_eq(machines_of(&eve, true), 0);
+    ck_assert_int_eq(machines_of(&ann, true), 2);
+    ck_assert_int_eq(machines_of(&ann, false), 1);
+
+    ck_assert_int_eq(wv_store_share(s, ann.id, key_b, eve.id, "view", NOW), 0);
+    ck_assert_int_eq(wv_store_shares(s, ann.id, key_a, take_share, &seen), 0);
+    ck_assert_int_eq(seen, 1);
+    ck_assert_int_eq(wv_store_shares(s, bob.id, key_a, take_share, &seen), 0);
+    ck_assert_int_eq(seen, 1);
+    ck_assert_int_eq(wv_store_unshare(s, bob.id, key_b, eve.id), -ENOENT); /* an owner, but of another one */
+    ck_assert_int_eq(wv_store_share(s, ann.id, key_a, eve.id, "view", NOW), 0);
+    ck_assert_int_eq(wv_store_unshare(s, ann.id, key_a, eve.id), 0);
+    ck_assert_int_eq(wv_store_may_reach(s, eve.id, key_a, grants), -ENOENT);
+    ck_assert_int_eq(wv_store_may_reach(s, eve.id, key_b, grants), 0);
+    ck_assert_int_eq(wv_store_may_reach(s, bob.id, key_a, grants), 0);
+    close_store();
+}
+END_TEST
+
+START_TEST(what_is_swept_is_over)
+{
+    static const uint8_t soon[32] = {1, 2}, late[32] = {1, 3};
+    struct wv_token t;
+    open_store(_i);
+    add_token(&ann, hash, NOW + 10);
+    add_token(&ann, other_hash, NOW + 11);
+    ck_assert_int_eq(wv_store_use_challenge(s, soon, NOW + 10), 0);
+    ck_assert_int_eq(wv_store_use_challenge(s, late, NOW + 11), 0);
+    ck_assert_int_eq(wv_store_sweep(s, NOW + 10, 0), 0);
+    ck_assert_int_eq(wv_store_end_token(s, hash), -ENOENT);
+    ck_assert_int_eq(wv_store_token(s, other_hash, NOW + 10, &t), 0);
+    ck_assert_int_eq(wv_store_use_challenge(s, soon, NOW + 10), 0);
+    ck_assert_int_eq(wv_store_use_challenge(s, late, NOW + 11),
+                     -EEXIST); /* its time is not over: once only */
+    close_store();
+}
+END_TEST
+
 static int take_relay(void *userdata, const struct wv_relay_record *relay)
 {
     *(struct wv_relay_record *)userdata = *relay;
@@ -249,8 +396,19 @@ START_TEST(relays_are_kept_by_id)
     ck_assert_str_eq(seen.address, "192.0.2.2:4822");
     ck_assert(seen.drain); /* who drains it decides when that ends */
     ck_assert_int_eq(wv_store_drain_relay(s, "none", true), -ENOENT);
+    snprintf(r.id, sizeof r.id, "ams1");
+    ck_assert_int_eq(wv_store_put_relay(s, &r), 0);
     ck_assert_int_eq(wv_store_remove_relay(s, "fra1"), 0);
     ck_assert_int_eq(wv_store_remove_relay(s, "fra1"), -ENOENT);
+    ck_assert_int_eq(wv_store_relays(s, take_relay, &seen), 0);
+    ck_assert_str_eq(seen.id, "ams1");
+    ck_assert(!seen.drain);
+    snprintf(r.id, sizeof r.id, "fra2");
+    ck_assert_int_eq(wv_store_put_relay(s, &r), 0);
+    ck_assert_int_eq(wv_store_drain_relay(s, "ams1", true), 0);
+    ck_assert_int_eq(wv_store_relays(s, take_relay, &seen), 0);
+    ck_assert_str_eq(seen.id, "fra2");
+    ck_assert(!seen.drain);
     close_store();
 }
 END_TEST
@@ -508,6 +666,9 @@ int main(void)
     tcase_add_loop_test(t, a_code_is_used_once, 0, kinds);
     tcase_add_loop_test(t, hosts_are_shared_and_taken_back, 0, kinds);
     tcase_add_loop_test(t, a_device_takes_its_tokens_along, 0, kinds);
+    tcase_add_loop_test(t, what_one_changes_of_himself_is_nobody_elses, 0, kinds);
+    tcase_add_loop_test(t, a_share_is_of_one_host_with_one_account, 0, kinds);
+    tcase_add_loop_test(t, what_is_swept_is_over, 0, kinds);
     tcase_add_loop_test(t, relays_are_kept_by_id, 0, kinds);
     tcase_add_loop_test(t, the_log_is_read_backwards, 0, kinds);
     tcase_add_loop_test(t, pages_of_the_log_go_on_within_a_second, 0, kinds);
