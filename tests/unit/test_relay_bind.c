@@ -4,6 +4,7 @@
 #include "tests/unit/relay_kit.h"
 #include "tests/unit/suite.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define S  WV_NS_PER_S
@@ -260,6 +261,117 @@ START_TEST(a_network_is_one_neighbour)
 }
 END_TEST
 
+/* ---- after the proof ---- */
+
+START_TEST(a_lease_that_is_over_forwards_nothing)
+{
+    bound_pair();
+    kit_run(&k, 629 * S + 500 * MS); /* with the leeway of 30 s */
+    ck_assert(kit_send(&k, 0, 1, 100));
+    k.clock.now += S; /* nobody has swept yet */
+    ck_assert(!kit_send(&k, 0, 1, 100));
+    ck_assert_uint_eq(kit_stats(&k)->dropped_unknown, 1);
+    ck_assert_uint_eq(kit_stats(&k)->leases, 1);
+}
+END_TEST
+
+/* The next lease in its place begins without anybody of the one before. */
+START_TEST(nothing_of_a_lease_is_left_to_the_next_one)
+{
+    uint8_t lease[RIFT_LEASE_BYTES];
+    k.config.max_leases = 1;
+    kit_restart(&k, false);
+    bound_pair();
+    kit_run(&k, 629 * S + 500 * MS);
+    for (size_t i = 0; i < 2; i++)
+        k.peers[i].client = rift_relay_client_free(k.peers[i].client);
+    kit_run(&k, S);
+    ck_assert_uint_eq(kit_stats(&k)->leases, 0);
+    ck_assert_uint_eq(kit_stats(&k)->bound, 0);
+    struct rift_lease next = kit_terms(&k, 2, 3, 2);
+    kit_sign(&k, &next, lease);
+    kit_client(&k, 2, lease);
+    kit_run(&k, 50 * MS);
+    ck_assert_int_eq(kit_status(&k, 2).state, RIFT_RELAY_CLIENT_BOUND);
+    ck_assert(!kit_status(&k, 2).peer_present);
+    ck_assert(!kit_send(&k, 2, 1, 100));
+    ck_assert_uint_eq(kit_stats(&k)->bound, 1);
+}
+END_TEST
+
+START_TEST(channels_that_there_are_not)
+{
+    bound_pair();
+    uint8_t d[RIFT_RELAY_HEADER_BYTES + 10] = {0};
+    for (uint32_t number = 2; number < 100; number++) { /* also the first behind the table */
+        rift_relay_write_header(number, 0, d);
+        ck_assert(!kit_give(&k, &k.peers[0].address, d, sizeof d));
+    }
+    ck_assert_uint_eq(kit_stats(&k)->dropped_unknown, 98);
+    /* A PONG is no question. */
+    struct rift_relay_ping pong = {.kind = RIFT_RELAY_PONG};
+    uint8_t header[RIFT_RELAY_HEADER_BYTES];
+    size_t got = k.peers[0].got;
+    rift_relay_client_header(k.peers[0].client, header);
+    memcpy(pong.channel, header + 1, sizeof pong.channel);
+    rift_relay_write_ping(&pong, d);
+    kit_give(&k, &k.peers[0].address, d, RIFT_RELAY_PING_BYTES);
+    ck_assert_uint_eq(k.peers[0].got, got);
+    pong.kind = RIFT_RELAY_PING;
+    rift_relay_write_ping(&pong, d);
+    kit_give(&k, &k.peers[0].address, d, RIFT_RELAY_PING_BYTES);
+    ck_assert_uint_eq(k.peers[0].got, got + 1);
+}
+END_TEST
+
+START_TEST(answers_that_wait_are_bounded)
+{
+    struct rift_relay_request request = {.transaction = {1}};
+    struct rift_relay_address from = kit_address(1, 1000);
+    struct rift_relay_out out;
+    const struct rift_relay_address *to;
+    uint8_t d[RIFT_RELAY_REQUEST_BYTES], ecn = 0;
+    unsigned waiting = 0;
+    for (unsigned i = 0; i < 1000; i++) {
+        request.transaction[1] = (uint8_t)i;
+        rift_relay_write_request(&request, d);
+        ck_assert_int_eq(rift_relay_receive(k.relay, &from, d, sizeof d, &ecn, &k.clock, &to), 0);
+    }
+    for (; rift_relay_send(k.relay, k.clock.now, &out) == 0; waiting++)
+        ck_assert_uint_eq(out.data[TRANSACTION_AT + 1],
+                          (uint8_t)waiting); /* the first ones, in their order */
+    ck_assert_uint_eq(waiting + kit_stats(&k)->dropped_replies, 1000);
+    ck_assert_uint_eq(waiting, 256);
+}
+END_TEST
+
+START_TEST(configurations_that_make_no_sense)
+{
+    struct rift_relay *none = NULL;
+    struct rift_relay_config c = k.config;
+    c.max_leases = 0;
+    ck_assert_int_eq(rift_relay_new(&none, &c), -EINVAL);
+    c = k.config;
+    c.proofs_per_s = 0;
+    ck_assert_int_eq(rift_relay_new(&none, &c), -EINVAL);
+    ck_assert_ptr_null(none);
+}
+END_TEST
+
+START_TEST(only_its_own_port_is_the_relays)
+{
+    struct rift_lease terms = kit_terms(&k, 0, 1, 1);
+    struct rift_relay_address own = k.peers[0].address;
+    own.bytes[17] ^= 1;
+    k.config.own = &own;
+    k.config.n_own = 1;
+    kit_restart(&k, false);
+    kit_lease(&k, 0, 1, &terms);
+    kit_run(&k, 50 * MS);
+    ck_assert_int_eq(kit_status(&k, 0).state, RIFT_RELAY_CLIENT_BOUND);
+}
+END_TEST
+
 /* ---- STUN ---- */
 
 static bool is_answered(const struct rift_relay_address *from, const void *request, size_t len)
@@ -315,6 +427,12 @@ int main(void)
     tcase_add_test(t, no_lease_is_faster_than_the_relay_allows);
     tcase_add_test(t, proofs_of_all_together_are_bounded);
     tcase_add_test(t, a_network_is_one_neighbour);
+    tcase_add_test(t, a_lease_that_is_over_forwards_nothing);
+    tcase_add_test(t, nothing_of_a_lease_is_left_to_the_next_one);
+    tcase_add_test(t, channels_that_there_are_not);
+    tcase_add_test(t, answers_that_wait_are_bounded);
+    tcase_add_test(t, configurations_that_make_no_sense);
+    tcase_add_test(t, only_its_own_port_is_the_relays);
     tcase_add_test(t, stun_that_is_not_answered);
     return wv_run_suite(s);
 }

@@ -268,6 +268,17 @@ START_TEST(texts)
     ck_assert_uint_eq(strlen(text) + 1, sizeof text);
     ck_assert_int_eq(rift_lease_parse_text(text, back), 0);
     ck_assert_mem_eq(lease, back, sizeof lease);
+    char longer[RIFT_LEASE_TEXT_BYTES + 1];
+    static const char ends[] = "A!. ";
+    for (const char *end = ends; *end; end++) {
+        snprintf(longer, sizeof longer, "%s%c", text, *end);
+        ck_assert_int_eq(rift_lease_parse_text(longer, back), -EINVAL);
+    }
+    for (size_t i = 0; i < strlen("wavry-lease1."); i++) { /* another version, another thing */
+        text[i] ^= 1;
+        ck_assert_int_eq(rift_lease_parse_text(text, back), -EINVAL);
+        text[i] ^= 1;
+    }
     text[20] = '\xdf'; /* libsodium alone takes it */
     ck_assert_int_eq(rift_lease_parse_text(text, back), -EINVAL);
     text[20] = 0;
