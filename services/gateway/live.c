@@ -224,6 +224,7 @@ static int open_parts(struct wv_live *l)
                                     .heard_relay = heard_relay,
                                     .userdata = l};
     struct wv_bus_calls bus = {.message = on_message, .state = on_state, .wake = on_wake, .userdata = l};
+    uint64_t patience_ns = (uint64_t)wv_config_int(c, "patience_s") * WV_NS_PER_S;
     uint8_t secret[16];
     char reason[WV_BUS_REASON_BYTES] = "";
     randombytes_buf(secret, sizeof secret);
@@ -231,6 +232,8 @@ static int open_parts(struct wv_live *l)
     limits.machines = MACHINES_MAX;
     limits.messages_per_s = (double)wv_config_int(c, "signals_per_s");
     limits.messages_burst = 5 * limits.messages_per_s;
+    limits.hello_ns = patience_ns / 2;
+    limits.stalled_ns = patience_ns / 4 * 3;
     int r = wv_relays_new(&l->relays);
     if (r == 0)
         r = wv_signal_new(&l->signal, l->gateway->id, &limits, &calls, secret);
@@ -249,6 +252,8 @@ int wv_live_new(struct wv_gateway *g, const uint8_t issuer[WV_LEASES_SEED_BYTES]
     if (!l)
         return -ENOMEM;
     l->gateway = g;
+    l->ping_ns = (uint64_t)wv_config_int(g->settings.config, "ping_s") * WV_NS_PER_S;
+    l->silent_ns = l->ping_ns / 5 * 9;
     l->bus_is_alone = !strcmp(wv_config_string(g->settings.config, "bus"), "local:");
     g->alive = l;
     int r = open_parts(l);

@@ -19,6 +19,7 @@ struct wv_live {
     struct wv_leases leases;
     struct wv_link *links[WV_LINK_SLOTS]; /* by when to look at them */
     uint64_t looked_slot;
+    uint64_t ping_ns, silent_ns; /* when a link is asked whether it is there, and cut */
     lws_sorted_usec_list_t tick;
     uint64_t next_relays_ns;
     bool asking_relays, bus_is_alone;

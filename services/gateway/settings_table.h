@@ -30,7 +30,11 @@ static const struct wv_config_entry wv_gateway_config[] = {
      "Connections at once of one IPv4 address or IPv6 /64; proxies that are trusted have no such limit. Read "
      "again on a reload."},
     {"patience_s", WV_CONFIG_INT, "20", 1, 3600, NULL,
-     "How long a peer may take for a request's head, its body, or to take the answer, in seconds each."},
+     "How long a peer may take for a request's head, its body, or to take the answer, in seconds each. A "
+     "machine's "
+     "connection has half of it for its first message, and is cut when it takes nothing of what waits for it "
+     "for "
+     "three quarters of it."},
     {"requests_per_s", WV_CONFIG_INT, "20", 1, 1000000, NULL,
      "Requests a second of one IPv4 address or IPv6 /64, with a burst of five times as many. Read again on a "
      "reload."},
@@ -54,6 +58,10 @@ static const struct wv_config_entry wv_gateway_config[] = {
      "servers of all of them, nats://[USER:PASSWORD@]HOST:PORT or tls://..., with commas between."},
     {"signals_per_s", WV_CONFIG_INT, "20", 1, 1000000, NULL,
      "Messages a second of one machine's connection, with a burst of five times as many."},
+    {"ping_s", WV_CONFIG_INT, "25", 1, 300, NULL,
+     "A machine whose connection was silent for so many seconds, or up to two fifths less, is asked whether "
+     "it is there, and cut when it was silent for 1.8 times as long. Shorter where routers forget idle "
+     "connections."},
     {"stun_servers", WV_CONFIG_STRING, "", 0, 0, NULL,
      "HOST:PORT of STUN servers that machines may ask for their address, with spaces between, at most "
      "eight."},

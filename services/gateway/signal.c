@@ -10,9 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HELLO_NS   (10 * WV_NS_PER_S)
-#define STALLED_NS (15 * WV_NS_PER_S) /* something waits, and nothing moved */
-#define SCAN_NS    WV_NS_PER_S
+#define SCAN_NS WV_NS_PER_S
 #define CHECK_NS                                                                                             \
     (600 * WV_NS_PER_S) /* is the machine still known? what was said about changes may be lost               \
                          */
@@ -41,6 +39,8 @@ const struct wv_signal_limits wv_signal_usual = {
     .bytes_burst = 1 << 20,
     .queue_messages = 256,
     .queue_bytes = 512 << 10,
+    .hello_ns = 10 * WV_NS_PER_S,
+    .stalled_ns = 15 * WV_NS_PER_S,
 };
 
 static void on_say(void *userdata, const char *to, const struct wv_presence_word *word)
@@ -505,10 +505,10 @@ static void look_after(struct wv_signal_connection *c, unsigned *checks, uint64_
             c->cut_at = now + (c->close_code == CLOSE_SLOW ? 0 : CLOSE_NS);
         if (now >= c->cut_at)
             s->calls.cut(s->calls.userdata, c->link);
-    } else if (c->state != WV_SIGNAL_WELCOMED && now - c->opened >= HELLO_NS) {
+    } else if (c->state != WV_SIGNAL_WELCOMED && now - c->opened >= s->limits.hello_ns) {
         s->numbers.late_hello++;
         wv_signal_close(c, CLOSE_FLOOD, "no hello");
-    } else if (c->first && now - c->moved >= STALLED_NS) {
+    } else if (c->first && now - c->moved >= s->limits.stalled_ns) {
         s->numbers.slow++;
         wv_signal_close(c, CLOSE_SLOW, "too slow");
     } else if (c->state == WV_SIGNAL_WELCOMED && *checks && (c->must_check || now - c->checked >= CHECK_NS)) {

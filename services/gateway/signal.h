@@ -45,6 +45,7 @@ struct wv_signal_limits {
     size_t connections, machines;                                    /* here; of all gateways together */
     double messages_per_s, messages_burst, bytes_per_s, bytes_burst; /* of one connection */
     size_t queue_messages, queue_bytes;                              /* that wait for one that reads slowly */
+    uint64_t hello_ns, stalled_ns; /* for the first message; while something waits and nothing moves */
 };
 extern const struct wv_signal_limits wv_signal_usual;
 

@@ -7,10 +7,7 @@
 #include <sodium.h>
 #include <string.h>
 
-#define PING_NS   (25 * WV_NS_PER_S) /* at most; each link has its own, so that many don't come at once */
-#define SPREAD_MS 10000
-#define SILENT_NS (45 * WV_NS_PER_S)
-#define SLOT_NS   (100 * WV_NS_PER_MS)
+#define SLOT_NS (100 * WV_NS_PER_MS)
 
 /* Beside each WebSocket. */
 struct wv_link {
@@ -25,7 +22,6 @@ struct wv_link {
     uint64_t heard, ping_ns;
 };
 
-_Static_assert(WV_LINK_SLOTS *SLOT_NS > SILENT_NS + SLOT_NS, "nobody's time is more than a round away");
 _Static_assert(WV_SIGNAL_HEADROOM >= LWS_PRE, "room for the library's header");
 
 size_t wv_link_session_bytes(void)
@@ -46,7 +42,8 @@ void wv_link_cut(void *link)
 }
 
 /* ---- when to look at whom ----
- * A wheel of slots: of ten thousand links, those that are due are touched and no others. */
+ * A wheel of slots: of ten thousand links, those that are due are touched and no others; with a setting of
+ * more than a round (51 s), each once a round besides, too early. */
 
 static void enter(struct wv_link *l, uint64_t due)
 {
@@ -67,16 +64,17 @@ static void leave(struct wv_link *l)
 
 static void look_after(struct wv_link *l, uint64_t now)
 {
+    uint64_t silent_ns = l->live->silent_ns;
     leave(l);
-    if (now - l->heard >= SILENT_NS) {
+    if (now - l->heard >= silent_ns) {
         wv_link_cut(l);
-        return enter(l, now + SILENT_NS);
+        return enter(l, now + silent_ns);
     }
     if (now - l->heard >= l->ping_ns && !l->pinged) {
         l->pinged = l->ping_due = true;
         lws_callback_on_writable(l->wsi);
     }
-    enter(l, l->pinged ? WV_MIN(now + l->ping_ns, l->heard + SILENT_NS) : l->heard + l->ping_ns);
+    enter(l, l->pinged ? WV_MIN(now + l->ping_ns, l->heard + silent_ns) : l->heard + l->ping_ns);
 }
 
 void wv_link_tick(struct wv_live *live, uint64_t now)
@@ -100,7 +98,9 @@ static int on_open(struct wv_gateway *g, struct lws *wsi, struct wv_link *l)
     l->wsi = wsi;
     l->live = g->alive;
     l->heard = now;
-    l->ping_ns = PING_NS - randombytes_uniform(SPREAD_MS) * WV_NS_PER_MS;
+    uint64_t spread_ms =
+        l->live->ping_ns / WV_NS_PER_MS * 2 / 5; /* each its own, so that many don't come at once */
+    l->ping_ns = l->live->ping_ns - randombytes_uniform((uint32_t)spread_ms) * WV_NS_PER_MS;
     l->connection = wv_signal_open(g->alive->signal, l, now);
     if (!l->connection)
         return -1;

@@ -199,41 +199,6 @@ class Machines(SignalTest):
         host.signal(self.device.key, "after")
         self.assertEqual(other.next()["id"], "after")
 
-    def test_who_does_not_read_is_cut_and_holds_up_nobody(self):
-        self.register(self.admin, "devices", second := Machine(), "tablet")
-        slow, device, other = self.online(self.host), self.online(self.device), self.online(second)
-        answers = []
-        deadline = time.monotonic() + 60
-        while not any(a.get("error") in ("too_many", "offline") for a in answers) and time.monotonic() < deadline:
-            device.signal(self.host.key, f"n{len(answers)}", "A" * 10000)
-            answers.append(device.next())
-            time.sleep(0.05)
-        self.assertEqual({a.get("error", a["type"]) for a in answers} - {"too_many", "offline"}, {"sent"})
-        self.fails(other, self.device, "not_allowed")
-        self.counted("sockets_slow_total")
-        wait_for(lambda: self.metric("machines_here") == 2, 20, "the slow one gone")
-        # Whatever was not written was answered, once, as not sent: nothing is still open.
-        self.assertEqual(self.metric("signals_total"),
-                         sum(self.metric(f"signals_{k}_total") for k in ("sent", "offline", "not_allowed", "too_many", "bad",
-                                                                         "unavailable")))
-        slow.close()
-
-    def test_who_is_idle_stays_and_who_is_gone_does_not(self):
-        idle, gone = self.online(self.host), self.online(self.device)
-        begun = time.monotonic()
-        with self.assertRaises(TimeoutError):
-            idle.next(60)  # pings are answered in here
-        self.assertEqual(self.metric("machines_here"), 1)
-        self.assertIsNone(gone.until_closed())  # whoever answers no ping
-        self.assertGreater(time.monotonic() - begun, 40)
-        idle.signal(self.device.key, "there?")
-        self.assertEqual(idle.next()["error"], "offline")
-
-    def test_no_hello(self):
-        s = self.socket()
-        self.assertEqual(s.until_closed(), 1008)
-        self.counted("sockets_refused_total")
-
     def test_leaving(self):
         host, device = self.online(self.host), self.online(self.device)
         self.processes["gateway"].send_signal(signal.SIGTERM)
@@ -253,6 +218,50 @@ class Machines(SignalTest):
         self.assertEqual(self.ok("GET", "/v1/sessions", token=self.bob)["sessions"], [])
         host.send({"type": "sessions", "sessions": []})
         self.assertEqual(host.next()["error"], "too_many")
+
+
+class Idle(SignalTest):
+    options = ("--set", "ping_s=5")
+
+    def test_who_is_idle_stays_and_who_is_gone_does_not(self):
+        idle, begun = self.online(self.host), time.monotonic()
+        gone = self.online(self.device)
+
+        def one_left():
+            with self.assertRaises(TimeoutError):
+                idle.next(0.2)  # pings are answered in here
+            return self.metric("machines_here") == 1
+        wait_for(one_left, 40, "who answers no ping gone")
+        self.assertGreater(time.monotonic() - begun, 8.9)
+        self.assertIsNone(gone.until_closed())
+        idle.signal(self.device.key, "there?")  # it was silent for longer, and answered
+        self.assertEqual(idle.next()["error"], "offline")
+
+
+class Patience(SignalTest):
+    options = ("--set", "patience_s=8")
+
+    def test_who_does_not_read_or_never_says_hello_is_cut_and_holds_up_nobody(self):
+        silent = self.socket()
+        self.register(self.admin, "devices", second := Machine(), "tablet")
+        slow, device, other = self.online(self.host), self.online(self.device), self.online(second)
+        answers = []
+        deadline = time.monotonic() + 60
+        while not any(a.get("error") in ("too_many", "offline") for a in answers) and time.monotonic() < deadline:
+            device.signal(self.host.key, f"n{len(answers)}", "A" * 10000)
+            answers.append(device.next())
+            time.sleep(0.05)
+        self.assertEqual({a.get("error", a["type"]) for a in answers} - {"too_many", "offline"}, {"sent"})
+        self.fails(other, self.device, "not_allowed")
+        self.counted("sockets_slow_total")
+        wait_for(lambda: self.metric("machines_here") == 2, 20, "the slow one gone")
+        # Whatever was not written was answered, once, as not sent: nothing is still open.
+        self.assertEqual(self.metric("signals_total"),
+                         sum(self.metric(f"signals_{k}_total") for k in ("sent", "offline", "not_allowed", "too_many", "bad",
+                                                                         "unavailable")))
+        slow.close()
+        self.assertEqual(silent.until_closed(), 1008)
+        self.counted("sockets_refused_total")
 
 
 class Relays(SignalTest):
