@@ -51,14 +51,18 @@ class Socket:
         self.data += more
         return more
 
-    def frame(self, opcode, payload=b"", fin=True):
+    @staticmethod
+    def framed(opcode, payload=b"", fin=True):
         mask = os.urandom(4)
         size = len(payload)
         head = bytes([opcode | (0x80 if fin else 0)])
         head += bytes([0x80 | size]) if size < 126 else bytes([0x80 | 126]) + struct.pack(">H", size) \
             if size < 65536 else bytes([0x80 | 127]) + struct.pack(">Q", size)
         masked = (int.from_bytes(payload, "big") ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")).to_bytes(size, "big")
-        self.socket.sendall(head + mask + masked)
+        return head + mask + masked
+
+    def frame(self, opcode, payload=b"", fin=True):
+        self.socket.sendall(self.framed(opcode, payload, fin))
 
     def send(self, message):
         self.frame(1, json.dumps(message).encode())
