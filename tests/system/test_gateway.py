@@ -163,6 +163,7 @@ class People(GatewayTest):
         self.assertEqual(paged, own)
         self.refused("bad_field", "GET", f"/v1/audit?before_id={own[0]['id']}", token=self.token)
         self.refused("bad_field", "GET", "/v1/audit?before=1&before_id=%27%3B--", token=self.token)
+        self.refused("bad_field", "GET", "/v1/audit?limit=201", token=self.token)
         self.assertTrue(all(line["account"] == me for line in own))
 
     def test_sql_in_names_is_text(self):
@@ -257,6 +258,19 @@ class Machines(GatewayTest):
         self.refused("bad_key", "POST", "/v1/challenge", {"key": "wavry1AAAA"})
         self.refused("bad_key", "POST", "/v1/challenge", {"key": "wavry1" + "A" * 43})  # a point of low order
         self.counted("refused_proof_total", 5)
+
+    def test_machines_of_one_account_are_bounded(self):
+        self.processes["gateway"].terminate()
+        self.assertEqual(self.processes["gateway"].wait(30), 0)
+        self.gateway("--set", "machines_per_account=2", name="bounded")
+        self.register(self.token, "hosts", Machine(), "first")
+        self.register(self.token, "devices", second := Machine(), "second")
+        self.refused("too_many", "POST", "/v1/devices", self.registration(Machine(), "third"), self.token)
+        self.refused("too_many", "POST", "/v1/hosts", self.registration(Machine(), "third"), self.token)
+        self.add_account(self.token, "bob")  # somebody else's are not counted
+        self.register(self.login("bob"), "hosts", Machine(), "his")
+        self.ok("DELETE", f"/v1/devices/{second.key}", token=self.token, status=204)
+        self.register(self.token, "hosts", Machine(), "third")
 
     def test_sharing(self):
         bob = self.add_account(self.token, "bob")

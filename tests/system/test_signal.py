@@ -85,6 +85,8 @@ class Machines(SignalTest):
         self.fails(stranger, self.device, "not_allowed")
         self.fails(stranger, self.stranger, "not_allowed")
         self.fails(host, self.stranger, "not_allowed")
+        self.register(self.admin, "hosts", second := Machine(), "attic")
+        self.fails(host, second, "not_allowed")  # hosts have nothing to say to each other
         self.reach(device, host, self.device, self.host)
 
     def test_sharing_counts_at_once_and_so_does_its_end(self):
@@ -137,6 +139,8 @@ class Machines(SignalTest):
         first = [b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"type":"signal"}', b"{" * 5000, b'{"a":' * 40 + b"1" + b"}" * 40,
                  b'{"type":"hello"}', b'{"type":"hello","token":"x"}', b'{"type":"hello","token":1}',
                  json.dumps({"type": "hello", "token": token, "more": 1}).encode(),
+                 json.dumps({"type": "signal", "to": self.host.key, "id": "a", "sealed": "AAAA"}).encode(),  # before the hello
+                 b'{"type":"sessions","sessions":[]}',
                  b'{"type":"hello","type":"hello","token":"' + token.encode() + b'"}', b" " * 16385, b"x" * 100000]
         for data in first:
             s = self.socket()

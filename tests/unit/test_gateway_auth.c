@@ -2,6 +2,7 @@
  * challenges; the lanes that check them; and the configuration. */
 #include "lib/base/util.h"
 #include "rift/crypto/prove.h"
+#include "services/gateway/api.h"
 #include "services/gateway/challenge.h"
 #include "services/gateway/jobs.h"
 #include "services/gateway/password.h"
@@ -204,6 +205,66 @@ START_TEST(signed_challenges)
 }
 END_TEST
 
+/* What a request shows of a machine: the challenge is this gateway's, of now and for this key, and signed for
+ * one of its names. */
+static int show(struct wv_request *q, const uint8_t *challenge, const uint8_t *signature, const uint8_t *key,
+                const uint8_t *sign_key, enum wv_refusal *ret_why)
+{
+    uint8_t taken[32];
+    q->status = 0;
+    q->reply = NULL;
+    q->body = json_object();
+    wv_json_set_bytes(q->body, "challenge", challenge, 32);
+    wv_json_set_bytes(q->body, "signature", signature, 64);
+    bool right = wv_api_proof(q, key, sign_key, taken);
+    ck_assert(right == (q->status == 0));
+    if (right)
+        ck_assert_mem_eq(taken, challenge, sizeof taken);
+    *ret_why = q->why;
+    json_decref(q->body);
+    json_decref(q->reply);
+    return q->status;
+}
+
+START_TEST(proofs_of_requests)
+{
+    static struct wv_gateway g = {.secret = {1}};
+    struct wv_request q = {.gateway = &g, .now_s = 1700000000};
+    uint8_t key[32] = {3}, other[32] = {4}, sign_key[32], secret[64], challenge[32], signature[64], text[256];
+    enum wv_refusal why;
+    char *message = NULL;
+    ck_assert_int_eq(wv_gateway_parse_names("gw.test:1 gw.test:2", &g.settings, &message), 0);
+    crypto_sign_keypair(sign_key, secret);
+    wv_challenge_make(g.secret, key, WV_CHALLENGE_ANY, q.now_s, challenge);
+    for (int name = 1; name <= 3; name++) {
+        size_t n = (size_t)snprintf((char *)text, sizeof text, "RIFT 1 gateway%cgw.test:%d", 0, name) + 1;
+        memcpy(text + n, challenge, sizeof challenge);
+        crypto_sign_detached(signature, NULL, text, n + sizeof challenge, secret);
+        if (name == 3) {
+            ck_assert_int_eq(show(&q, challenge, signature, key, sign_key, &why), 401);
+            ck_assert_int_eq(why, WV_REFUSE_PROOF);
+            continue;
+        }
+        ck_assert_int_eq(show(&q, challenge, signature, key, sign_key, &why), 0);
+        ck_assert_int_ne(show(&q, challenge, signature, other, sign_key, &why), 0);
+        ck_assert_int_eq(why, WV_REFUSE_PROOF);
+        ck_assert_int_ne(show(&q, challenge, signature, key, other, &why), 0);
+        ck_assert_int_eq(why, WV_REFUSE_PROOF);
+        q.now_s += WV_CHALLENGE_LIFE_S;
+        ck_assert_int_eq(show(&q, challenge, signature, key, sign_key, &why), 0);
+        q.now_s++;
+        ck_assert_int_ne(show(&q, challenge, signature, key, sign_key, &why), 0);
+        ck_assert_int_eq(why, WV_REFUSE_CHALLENGE_OLD);
+        q.now_s -= WV_CHALLENGE_LIFE_S + 1 + 5;
+        ck_assert_int_eq(show(&q, challenge, signature, key, sign_key, &why), 0);
+        q.now_s--; /* of a gateway whose clock is ahead */
+        ck_assert_int_ne(show(&q, challenge, signature, key, sign_key, &why), 0);
+        ck_assert_int_eq(why, WV_REFUSE_CLOCK);
+        q.now_s += 6;
+    }
+}
+END_TEST
+
 /* ---- lanes ---- */
 
 struct hold {
@@ -353,6 +414,7 @@ int main(void)
     tcase_add_test(c, challenges);
     tcase_add_test(c, keys_are_proven);
     tcase_add_test(c, signed_challenges);
+    tcase_add_test(c, proofs_of_requests);
     tcase_add_test(c, a_full_lane_says_so_and_no_job_is_lost);
     tcase_add_test(c, what_a_connection_asks_goes_before_what_waits_and_does_not_starve_it);
     tcase_add_test(c, configuration);

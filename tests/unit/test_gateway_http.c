@@ -262,6 +262,63 @@ START_TEST(routes)
 }
 END_TEST
 
+/* A route that asked for less would be open to a machine's token, or to any account's. */
+START_TEST(who_may_call_what)
+{
+    static const struct {
+        const char *method, *path;
+        enum wv_auth auth;
+    } want[] = {
+        {"GET", "/healthz", WV_AUTH_NONE},
+        {"GET", "/readyz", WV_AUTH_NONE},
+        {"GET", "/v1/signal", WV_AUTH_NONE},
+        {"POST", "/v1/login", WV_AUTH_NONE},
+        {"POST", "/v1/logout", WV_AUTH_ANY},
+        {"POST", "/v1/challenge", WV_AUTH_NONE},
+        {"POST", "/v1/session", WV_AUTH_NONE},
+        {"GET", "/v1/account", WV_AUTH_ANY},
+        {"POST", "/v1/account/password", WV_AUTH_PERSON},
+        {"POST", "/v1/account/totp", WV_AUTH_PERSON},
+        {"POST", "/v1/account/totp/confirm", WV_AUTH_PERSON},
+        {"POST", "/v1/account/totp/remove", WV_AUTH_PERSON},
+        {"POST", "/v1/account/recovery", WV_AUTH_PERSON},
+        {"GET", "/v1/audit", WV_AUTH_PERSON},
+        {"POST", "/v1/devices", WV_AUTH_PERSON},
+        {"GET", "/v1/devices", WV_AUTH_ANY},
+        {"DELETE", "/v1/devices/k", WV_AUTH_PERSON},
+        {"POST", "/v1/hosts", WV_AUTH_PERSON},
+        {"GET", "/v1/hosts", WV_AUTH_ANY},
+        {"DELETE", "/v1/hosts/k", WV_AUTH_PERSON},
+        {"POST", "/v1/hosts/k/shares", WV_AUTH_PERSON},
+        {"GET", "/v1/hosts/k/shares", WV_AUTH_PERSON},
+        {"DELETE", "/v1/hosts/k/shares/a", WV_AUTH_PERSON},
+        {"GET", "/v1/accounts", WV_AUTH_ADMIN},
+        {"POST", "/v1/accounts", WV_AUTH_ADMIN},
+        {"PATCH", "/v1/accounts/a", WV_AUTH_ADMIN},
+        {"GET", "/v1/relays", WV_AUTH_ADMIN},
+        {"PUT", "/v1/relays/r", WV_AUTH_ADMIN},
+        {"DELETE", "/v1/relays/r", WV_AUTH_ADMIN},
+        {"POST", "/v1/relays/r/drain", WV_AUTH_ADMIN},
+        {"POST", "/v1/relays/r/heartbeat", WV_AUTH_NONE},
+        {"POST", "/v1/leases", WV_AUTH_MACHINE},
+        {"GET", "/v1/sessions", WV_AUTH_ANY},
+    };
+    char args[WV_ROUTE_ARGS][WV_ROUTE_ARG_BYTES];
+    bool known;
+    for (size_t i = 0; i < WV_ARRAY_SIZE(want); i++) {
+        const struct wv_route *r = wv_route_find(want[i].method, want[i].path, args, &known);
+        ck_assert_msg(r && r->auth == want[i].auth, "%s %s", want[i].method, want[i].path);
+    }
+    static const struct wv_route *const tables[] = {wv_probe_routes,   wv_login_routes, wv_account_routes,
+                                                    wv_machine_routes, wv_admin_routes, wv_live_routes};
+    size_t n = 0;
+    for (size_t i = 0; i < WV_ARRAY_SIZE(tables); i++)
+        for (const struct wv_route *r = tables[i]; r->method; r++)
+            n++;
+    ck_assert_uint_eq(n, WV_ARRAY_SIZE(want)); /* who adds one says here who may call it */
+}
+END_TEST
+
 START_TEST(queries)
 {
     struct wv_request q = {.query = "before=5&x&all=1&long=abcdefgh&all=2"};
@@ -292,6 +349,7 @@ int main(void)
     tcase_add_test(c, tokens);
     tcase_add_test(c, lengths);
     tcase_add_test(c, routes);
+    tcase_add_test(c, who_may_call_what);
     tcase_add_test(c, queries);
     suite_add_tcase(suite, c);
     SRunner *runner = srunner_create(suite);

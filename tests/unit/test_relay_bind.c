@@ -345,6 +345,42 @@ START_TEST(answers_that_wait_are_bounded)
 }
 END_TEST
 
+START_TEST(records_of_another_relay_and_place)
+{
+    uint8_t first[RIFT_RELAY_RECORD_BYTES], second[RIFT_RELAY_RECORD_BYTES];
+    struct rift_lease other = kit_terms(&k, 2, 3, 2);
+    bound_pair();
+    kit_lease(&k, 2, 3, &other);
+    kit_run(&k, 50 * MS);
+    ck_assert_uint_eq(kit_stats(&k)->leases, 2);
+    rift_relay_export(k.relay, 0, first);
+    rift_relay_export(k.relay, 1, second);
+    kit_restart(&k, false);
+    ck_assert_int_eq(rift_relay_import(k.relay, 0, first, &k.clock), 0);
+    ck_assert_int_eq(rift_relay_import(k.relay, 0, second, &k.clock), -EBADMSG); /* somebody is there */
+    ck_assert_int_eq(rift_relay_import(k.relay, 1, second, &k.clock), 0);
+    ck_assert_uint_eq(kit_stats(&k)->leases, 2);
+    rift_relay_id("renamed", k.config.id);
+    kit_restart(&k, false);
+    ck_assert_int_eq(rift_relay_import(k.relay, 0, first, &k.clock), -EBADMSG);
+    rift_relay_id("r", k.config.id);
+    k.config.own = &k.peers[1].address; /* it listens where a peer was; and a range is shut now */
+    k.config.n_own = 1;
+    kit_restart(&k, false);
+    ck_assert_int_eq(rift_relay_import(k.relay, 0, first, &k.clock), -EBADMSG);
+    ck_assert_uint_eq(kit_stats(&k)->leases, 0);
+    k.config.n_own = 0;
+    k.config.allow = RIFT_RELAY_PRIVATE;
+    k.peers[0].address = (struct rift_relay_address){{[10] = 0xff, 0xff, 10, 0, 0, 1, 1, 1}};
+    kit_restart(&k, false);
+    bound_pair();
+    rift_relay_export(k.relay, 0, first);
+    k.config.allow = 0;
+    kit_restart(&k, false);
+    ck_assert_int_eq(rift_relay_import(k.relay, 0, first, &k.clock), -EBADMSG);
+}
+END_TEST
+
 START_TEST(configurations_that_make_no_sense)
 {
     struct rift_relay *none = NULL;
@@ -431,6 +467,7 @@ int main(void)
     tcase_add_test(t, nothing_of_a_lease_is_left_to_the_next_one);
     tcase_add_test(t, channels_that_there_are_not);
     tcase_add_test(t, answers_that_wait_are_bounded);
+    tcase_add_test(t, records_of_another_relay_and_place);
     tcase_add_test(t, configurations_that_make_no_sense);
     tcase_add_test(t, only_its_own_port_is_the_relays);
     tcase_add_test(t, stun_that_is_not_answered);

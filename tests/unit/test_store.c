@@ -539,6 +539,21 @@ static void sql(struct wv_db *db, const char *text)
     ck_assert_msg(wv_db_run(db, text, NULL, 0, nothing, NULL, NULL) == 0, "%s: %s", text, wv_db_reason(db));
 }
 
+START_TEST(what_fails_is_undone_as_a_whole)
+{
+    open_store(_i);
+    ck_assert_int_eq(wv_store_begin(s), 0);
+    ck_assert_int_eq(say("a part", 0), 0);
+    ck_assert_int_eq(wv_store_end(s, -ECANCELED), -ECANCELED);
+    ck_assert_int_eq(lines_there(), 0);
+    ck_assert_int_eq(wv_store_begin(s), 0);
+    ck_assert_int_eq(say("all", 1), 0);
+    ck_assert_int_eq(wv_store_end(s, 0), 0);
+    ck_assert_int_eq(lines_there(), 1);
+    close_store();
+}
+END_TEST
+
 /* Nothing is written, everything is read, and what was begun is undone as a whole. */
 static void check_refused(int error, int lines)
 {
@@ -673,6 +688,7 @@ int main(void)
     tcase_add_loop_test(t, the_log_is_read_backwards, 0, kinds);
     tcase_add_loop_test(t, pages_of_the_log_go_on_within_a_second, 0, kinds);
     tcase_add_loop_test(t, the_first_value_of_a_setting_stays, 0, kinds);
+    tcase_add_loop_test(t, what_fails_is_undone_as_a_whole, 0, kinds);
     tcase_add_loop_test(t, a_read_only_time, 0, kinds);
     tcase_add_loop_test(t, a_full_disk, 0, kinds);
     suite_add_tcase(suite, t);
