@@ -252,8 +252,8 @@ static void *accept_all(void *userdata)
         unsigned i = atomic_load(&s->connections);
         require(i < PEERS_MAX);
         s->peers[i] = (struct stand_in_peer){.owner = s, .fd = fd};
+        atomic_store(&s->connections, i + 1); /* before anybody can have an answer */
         require(pthread_create(&s->peers[i].thread, NULL, serve, &s->peers[i]) == 0);
-        atomic_store(&s->connections, i + 1);
     }
     return NULL;
 }

@@ -388,7 +388,7 @@ int main(void)
     TCase *t = tcase_create("au_ring");
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(t, set_up, tear_down);
-    tcase_set_timeout(t, 30);
+    tcase_set_timeout(t, 120);
     tcase_add_test(t, entries_come_in_order);
     tcase_add_test(t, entry_stays_until_it_is_done);
     tcase_add_test(t, full_is_said_and_nothing_is_lost);

@@ -390,8 +390,8 @@ int main(void)
     tcase_add_loop_test(painter, slots_catch_up, 0, 5);
     tcase_add_test(painter, damage_is_since_the_previous_sequence);
     tcase_add_test(painter, a_new_size_starts_anew);
-    tcase_set_timeout(region, 30);
-    tcase_set_timeout(painter, 30);
+    tcase_set_timeout(region, 120);
+    tcase_set_timeout(painter, 120);
     suite_add_tcase(suite, region);
     suite_add_tcase(suite, pacer);
     suite_add_tcase(suite, painter);

@@ -182,7 +182,7 @@ int main(void)
     Suite *suite = suite_create("capture pattern");
     TCase *pattern = tcase_create("pattern");
 
-    tcase_set_timeout(pattern, 60);
+    tcase_set_timeout(pattern, 120);
     tcase_add_test(pattern, it_moves);
     tcase_add_test(pattern, automatic_without_a_display);
     tcase_add_test(pattern, every_size_draws_inside);

@@ -158,7 +158,7 @@ int main(void)
     Suite *s = suite_create("client decoder");
     TCase *t = tcase_create("decoder");
     suite_add_tcase(s, t);
-    tcase_set_timeout(t, 60);
+    tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, every_picture_comes_in_its_own_call, 1, 3);
     tcase_add_test(t, a_new_size_is_followed);
     tcase_add_test(t, damage_is_an_error_and_a_keyframe_mends_it);

@@ -6,13 +6,14 @@
 
 #include <arpa/inet.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #define MOST 64
 
-static int host;
+static int host, client_fd;
 static struct wv_link *client;
 static struct sockaddr_in client_name;
 
@@ -27,7 +28,8 @@ static void set_up(void)
     ck_assert_int_eq(getsockname(host, (struct sockaddr *)&in, &len), 0);
     ck_assert_int_eq(wv_link_new(&client, "127.0.0.1", ntohs(in.sin_port)), 0);
     ck_assert_int_eq(wv_link_resolve(client), 0);
-    ck_assert_int_ge(wv_link_open_next(client), 0);
+    client_fd = wv_link_open_next(client);
+    ck_assert_int_ge(client_fd, 0);
     memset(wv_link_reserve(client, &capacity), 1, sizeof hello);
     wv_link_commit(client, sizeof hello, 0);
     ck_assert_int_eq(wv_link_flush(client), 0);
@@ -72,13 +74,23 @@ static const struct {
 } trains[] = {{5, 1200, 700, 1}, {1, 40, 40, 0},  {2, 1452, 1452, 1},  {44, 1200, 1200, 1},
               {3, 33, 1, 3},     {2, 1200, 1, 0}, {43, 1452, 1451, 1}, {7, 64, 64, 2}};
 
-/* Takes all that waits and compares it. */
+static int receive(void)
+{
+    struct pollfd p = {.fd = client_fd, .events = POLLIN};
+    ck_assert_int_eq(poll(&p, 1, 20000), 1);
+    return wv_link_receive(client);
+}
+
+/* Takes all and compares it. */
 static void expect_trains(uint64_t began)
 {
-    size_t train = 0, k = 0;
+    size_t train = 0, k = 0, left = 0;
     uint8_t number = 0;
-    uint64_t newest = began;
-    for (int n; (n = wv_link_receive(client)) > 0;)
+    for (size_t i = 0; i < WV_ARRAY_SIZE(trains); i++)
+        left += trains[i].n;
+    for (int n; left > 0; left -= (size_t)n) {
+        n = receive();
+        uint64_t newest = began;
         for (int i = 0; i < n; i++, number++, k++) {
             size_t len;
             enum rift_ecn ecn;
@@ -97,6 +109,7 @@ static void expect_trains(uint64_t began)
             ck_assert_uint_le(wv_link_arrival(client, i), wv_now_ns());
             newest = WV_MAX(newest, wv_link_arrival(client, i));
         }
+    }
     ck_assert_uint_eq(train, WV_ARRAY_SIZE(trains) - 1);
     ck_assert_uint_eq(k, trains[train].n);
 }
@@ -115,16 +128,24 @@ START_TEST(datagrams_come_as_they_were_sent)
 }
 END_TEST
 
-/* What is read late came when it came: reports to the sender rest on that. */
+/* What is read late came when it came: reports to the sender rest on that. The kernel notes times only from a
+ * moment after it was asked to, and who reads two clocks may be interrupted between them: not every time. */
 START_TEST(waiting_in_the_socket_does_not_count)
 {
     struct timespec pause = {.tv_nsec = 30000000};
-    send_train(0, 3, 500, 500, 1, false);
-    uint64_t sent = wv_now_ns();
-    nanosleep(&pause, NULL);
-    ck_assert_int_eq(wv_link_receive(client), 3);
-    for (int i = 0; i < 3; i++)
-        ck_assert_uint_le(wv_link_arrival(client, i), sent + WV_NS_PER_MS);
+    bool good = false;
+    for (int tries = 0; !good; tries++) {
+        ck_assert_int_lt(tries, 100);
+        send_train(0, 3, 500, 500, 1, false);
+        uint64_t sent = wv_now_ns();
+        nanosleep(&pause, NULL);
+        good = true;
+        for (int n, left = 3; left > 0; left -= n) {
+            n = receive();
+            for (int i = 0; i < n; i++)
+                good = good && wv_link_arrival(client, i) <= sent + WV_NS_PER_MS;
+        }
+    }
 }
 END_TEST
 

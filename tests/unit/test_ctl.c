@@ -560,7 +560,7 @@ int main(void)
     TCase *t = tcase_create("ctl");
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(t, set_up, tear_down);
-    tcase_set_timeout(t, 30);
+    tcase_set_timeout(t, 120);
     tcase_add_test(t, usage_is_checked);
     tcase_add_test(t, absent_host);
     tcase_add_test(t, status_and_stages);

@@ -356,7 +356,7 @@ int main(void)
 {
     Suite *suite = suite_create("delta");
     TCase *tc = tcase_create("delta");
-    tcase_set_timeout(tc, 60);
+    tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, clean_link_is_used_with_little_delay, 0, 4);
     tcase_add_test(tc, start_is_quick);
     tcase_add_test(tc, falls_and_rises_with_the_capacity);

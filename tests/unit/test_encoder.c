@@ -372,7 +372,7 @@ int main(void)
     tcase_add_test(x264, what_is_no_picture_is_refused);
     tcase_add_test(x264, a_missing_plugin_and_a_wrong_preset_are_told_apart);
     tcase_add_test(x264, encodes_and_changes_size_when_locked_down);
-    tcase_set_timeout(x264, 60);
+    tcase_set_timeout(x264, 120);
     suite_add_tcase(suite, x264);
     return wv_run_suite(suite);
 }

@@ -327,6 +327,8 @@ START_TEST(a_stage_killed_comes_back_with_a_keyframe_of_the_same_picture)
     while (pop(b, &h, 1000)) /* the refinements: they end by themselves */
         id = h.frame_id;
     stop(b, SIGKILL);
+    while (pop(b, &h, 0)) /* unless the machine gave them no time */
+        id = h.frame_id;
 
     begun = wv_now_ns();
     start(b); /* no new picture, no word of transport */
@@ -402,7 +404,7 @@ START_TEST(a_producer_gone_mad_is_counted_and_survived)
     expect(b, WAVRY__BUS__STAGE_MESSAGE__KIND_READY);
     publish(b, WIDTH, HEIGHT, 0);
     ck_assert(pop(b, &h, PATIENCE));
-    for (unsigned round = 0; round < 8; round++) {
+    for (unsigned round = 0; round < 8 || (counter(b, "ring_bad_total") == 0 && round < 100); round++) {
         write_rubbish(b, wv_now_ns() + 150 * WV_NS_PER_MS);
         ck_assert_msg(is_running(b), "the stage died of what capture wrote");
         while (pop(b, &h, 0)) /* whatever came of it is sound: pop() looks inside */
@@ -434,16 +436,19 @@ START_TEST(it_asks_for_a_key_until_it_has_one)
     start(b);
     expect(b, WAVRY__BUS__STAGE_MESSAGE__KIND_READY);
     publish(b, WIDTH, HEIGHT, 0);
-    ck_assert(!pop(b, &h, 500));
+    for (unsigned i = 0; i < 50 && b->questions < 5; i++)
+        ck_assert(!pop(b, &h, 500));
     ck_assert_uint_ge(b->questions, 5);
     ck_assert_uint_eq(counter(b, "frames_encoded_total"), 0);
     b->silent = false;
     ck_assert(pop(b, &h, PATIENCE));
     ck_assert_uint_eq(h.keyframe, 1);
-    let_live(b, 100);
-    unsigned asked = b->questions;
-    let_live(b, 200);
-    ck_assert_uint_eq(b->questions, asked);
+    unsigned asked, tries = 0;
+    do { /* those that it asked before may be under way */
+        ck_assert_uint_lt(tries++, 100);
+        asked = b->questions;
+        let_live(b, 200);
+    } while (b->questions != asked);
     ck_assert_int_eq(stop(b, SIGTERM), 0);
     bed_free(b);
 }
@@ -506,7 +511,7 @@ int main(void)
     tcase_add_test(stage, it_asks_for_a_key_until_it_has_one);
     tcase_add_test(stage, transport_says_whether_anybody_watches);
     tcase_add_test(stage, without_its_plugin_it_says_what_to_do);
-    tcase_set_timeout(stage, 60);
+    tcase_set_timeout(stage, 120);
     suite_add_tcase(suite, stage);
     return wv_run_suite(suite);
 }

@@ -16,6 +16,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 START_TEST(passwords)
 {
@@ -32,12 +33,13 @@ START_TEST(passwords)
 }
 END_TEST
 
+/* Of the processor: what else the machine does does not count. */
 static double seconds_of(const char *hash)
 {
-    uint64_t begun = wv_now_ns();
+    clock_t begun = clock();
     for (int i = 0; i < 3; i++)
         (void)wv_password_check("wrong", hash);
-    return (double)(wv_now_ns() - begun) / 1e9;
+    return (double)(clock() - begun) / CLOCKS_PER_SEC;
 }
 
 /* A hash that can't be parsed returns at once, some thousand times faster: that must not be told apart. */

@@ -543,7 +543,7 @@ int main(void)
         return 1;
     Suite *s = suite_create("handshake");
     TCase *t = tcase_create("handshake");
-    tcase_set_timeout(t, 60);
+    tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
     suite_add_tcase(s, t);
     tcase_add_test(t, three_datagrams_make_a_session);

@@ -447,7 +447,7 @@ int main(void)
         return 1;
     Suite *s = suite_create("handshake under load");
     TCase *t = tcase_create("handshake under load");
-    tcase_set_timeout(t, 60);
+    tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
     suite_add_tcase(s, t);
     tcase_add_test(t, load_asks_for_a_cookie_and_keeps_nothing);

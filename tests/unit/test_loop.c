@@ -269,7 +269,7 @@ int main(void)
     TCase *t = tcase_create("loop");
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(t, set_up, tear_down);
-    tcase_set_timeout(t, 20);
+    tcase_set_timeout(t, 120);
     tcase_add_test(t, timer_fires_once_at_its_time);
     tcase_add_test(t, disarmed_timer_stays_silent);
     tcase_add_test(t, periodic_timer_goes_on);

@@ -249,7 +249,7 @@ int main(void)
     TCase *t = tcase_create("metrics");
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(t, set_up, tear_down);
-    tcase_set_timeout(t, 20);
+    tcase_set_timeout(t, 120);
     tcase_add_test(t, what_is_written_is_read);
     tcase_add_test(t, heartbeat_alone_is_read);
     tcase_add_test(t, own_private_page_is_read);

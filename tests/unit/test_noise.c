@@ -288,7 +288,7 @@ int main(void)
         return 1;
     Suite *s = suite_create("noise");
     TCase *t = tcase_create("noise");
-    tcase_set_timeout(t, 60);
+    tcase_set_timeout(t, 120);
     suite_add_tcase(s, t);
     tcase_add_test(t, published_vectors_pass);
     tcase_add_test(t, both_sides_agree);

@@ -207,7 +207,7 @@ int main(void)
     TCase *t = tcase_create("pages");
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(t, NULL, tear_down);
-    tcase_set_timeout(t, 20);
+    tcase_set_timeout(t, 120);
     tcase_add_test(t, held_keys_are_inherited);
     tcase_add_test(t, injected_is_seen_by_the_reader);
     tcase_add_test(t, input_rubbish_is_laid_out_anew);

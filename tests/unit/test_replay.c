@@ -184,7 +184,7 @@ int main(void)
 {
     Suite *s = suite_create("replay");
     TCase *t = tcase_create("replay");
-    tcase_set_timeout(t, 60);
+    tcase_set_timeout(t, 120);
     suite_add_tcase(s, t);
     tcase_add_test(t, order_duplicates_and_edges);
     tcase_add_test(t, jumps_forget_everything_behind);

@@ -509,7 +509,7 @@ int main(void)
     TCase *t = tcase_create("ring");
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(t, set_up, tear_down);
-    tcase_set_timeout(t, 30);
+    tcase_set_timeout(t, 120);
     tcase_add_test(t, newest_wins);
     tcase_add_test(t, held_picture_is_left_alone);
     tcase_add_test(t, slots_remember_their_picture);
@@ -524,7 +524,7 @@ int main(void)
     t = tcase_create("healing");
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(t, set_up, tear_down);
-    tcase_set_timeout(t, 30);
+    tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, a_healed_ring_begins_with_a_new_number, 0, 6);
     tcase_add_test(t, random_headers_do_not_crash);
     return wv_run_suite(s);

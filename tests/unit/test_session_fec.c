@@ -198,7 +198,7 @@ int main(void)
 {
     Suite *s = suite_create("session fec");
     TCase *t = tcase_create("session fec");
-    tcase_set_timeout(t, 60);
+    tcase_set_timeout(t, 120);
     suite_add_tcase(s, t);
     tcase_add_test(t, repairs_spare_round_trips_on_a_long_path);
     tcase_add_test(t, a_clean_path_carries_no_repairs);

@@ -360,7 +360,7 @@ int main(void)
 {
     Suite *s = suite_create("session vault");
     TCase *c = tcase_create("all");
-    tcase_set_timeout(c, 60);
+    tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, a_state_is_there_for_the_next_process);
     tcase_add_test(c, a_torn_write_leaves_the_state_before);

@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <sysexits.h>
 
-#define PATIENCE_MS 15000
+#define PATIENCE_MS 30000
 
 static char folder[64], path[96], log_path[96];
 static int listener = -1, page = -1;
@@ -372,7 +372,7 @@ int main(void)
 {
     Suite *suite = suite_create("stage");
     TCase *tc = tcase_create("stage");
-    tcase_set_timeout(tc, 50);
+    tcase_set_timeout(tc, 120);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, ready_heartbeat_and_stop);
     tcase_add_test(tc, sigterm_drains);

@@ -12,6 +12,7 @@
 #include <linux/input-event-codes.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -411,6 +412,19 @@ static int open_loopback(struct wv_address *ret)
     return fd;
 }
 
+/* A datagram is under way even on loopback: behind the kernel's other work on a busy machine. */
+static void wait_readable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    ck_assert_int_eq(poll(&p, 1, 20000), 1);
+}
+
+static ssize_t take_datagram(int fd, uint8_t *datagram, size_t capacity)
+{
+    wait_readable(fd);
+    return recv(fd, datagram, capacity, MSG_DONTWAIT);
+}
+
 static void commit(struct wv_udp *u, const struct wv_address *to, uint8_t first, size_t len)
 {
     uint8_t *slot = wv_udp_slot(u);
@@ -439,13 +453,13 @@ START_TEST(datagrams_keep_their_bounds_and_order)
     ck_assert_int_eq(wv_udp_flush(u), 0);
     uint8_t datagram[2048];
     for (size_t i = 0; i < n; i++) {
-        ssize_t got = recv(a, datagram, sizeof datagram, MSG_DONTWAIT);
+        ssize_t got = take_datagram(a, datagram, sizeof datagram);
         ck_assert_int_eq(got, (ssize_t)sizes[i % WV_ARRAY_SIZE(sizes)]);
         ck_assert_uint_eq(datagram[0], (uint8_t)i);
         ck_assert_uint_eq(datagram[got - 1], (uint8_t)i);
     }
     for (unsigned round = 0; round < 7; round++)
-        ck_assert_int_eq(recv(b, datagram, sizeof datagram, MSG_DONTWAIT), 50);
+        ck_assert_int_eq(take_datagram(b, datagram, sizeof datagram), 50);
     ck_assert_int_eq(recv(a, datagram, sizeof datagram, MSG_DONTWAIT), -1);
     ck_assert_uint_eq(wv_metric_value(metrics, WV_T_PACKETS_SENT), n + 7);
     wv_udp_free(u);
@@ -470,6 +484,7 @@ static int class_of_next(int fd, size_t len)
                        .msg_control = control.bytes,
                        .msg_controllen = sizeof control.bytes};
     int value;
+    wait_readable(fd);
     ck_assert_int_eq(recvmsg(fd, &h, MSG_DONTWAIT), (ssize_t)len);
     struct cmsghdr *c = CMSG_FIRSTHDR(&h);
     ck_assert_ptr_nonnull(c);
@@ -518,6 +533,7 @@ START_TEST(datagrams_carry_their_marks)
     wv_udp_slot(u);
     wv_udp_commit(u, &to, 10, 0);
     ck_assert_int_eq(wv_udp_flush(u), 0);
+    wait_readable(a);
     ck_assert_int_eq(wv_udp_receive(v, note_ecn, NULL, 1), 0);
     ck_assert_uint_eq(came, 1);
     ck_assert_int_eq(came_with, RIFT_ECN_CE);
@@ -620,9 +636,11 @@ START_TEST(trains_are_taken_apart)
     static uint8_t huge[3000];
     ck_assert_int_eq(sendto(out, huge, sizeof huge, 0, (struct sockaddr *)&name, sizeof name), sizeof huge);
     int r;
-    while ((r = wv_udp_receive(u, note_datagram, from.bytes, 1)) == WV_UDP_MORE)
-        ; /* apart, they are more than one turn takes */
-    ck_assert_int_eq(r, 0);
+    do { /* apart, they are more than one turn takes */
+        wait_readable(fd);
+        r = wv_udp_receive(u, note_datagram, from.bytes, 1);
+        ck_assert(r == 0 || r == WV_UDP_MORE);
+    } while (r == WV_UDP_MORE || wv_metric_value(metrics, WV_T_DROPPED_MALFORMED) == 0); /* the last one */
     ck_assert_uint_eq(n_took, n);
     for (size_t i = 0, k = 0; i < WV_ARRAY_SIZE(trains); i++)
         for (size_t j = 0; j < trains[i].n; j++, k++) {
@@ -656,9 +674,9 @@ START_TEST(an_address_that_cannot_be_reached_hurts_nobody_else)
     commit(u, &one, 3, 100);
     ck_assert_int_eq(wv_udp_flush(u), 0);
     uint8_t datagram[2048];
-    ck_assert_int_eq(recv(a, datagram, sizeof datagram, MSG_DONTWAIT), 100);
+    ck_assert_int_eq(take_datagram(a, datagram, sizeof datagram), 100);
     ck_assert_uint_eq(datagram[0], 2);
-    ck_assert_int_eq(recv(a, datagram, sizeof datagram, MSG_DONTWAIT), 100);
+    ck_assert_int_eq(take_datagram(a, datagram, sizeof datagram), 100);
     ck_assert_uint_eq(datagram[0], 3);
     ck_assert_uint_eq(wv_metric_value(metrics, WV_T_SEND_ERRORS), 3);
     ck_assert_uint_eq(wv_metric_value(metrics, WV_T_PACKETS_SENT), 2);

@@ -101,11 +101,12 @@ START_TEST(a_chatty_client_is_cut_short)
     Wavry__Rift__InnerToHost m = WAVRY__RIFT__INNER_TO_HOST__INIT;
     m.kind_case = WAVRY__RIFT__INNER_TO_HOST__KIND_TAKE_CONTROL;
     m.take_control = &take;
-    for (unsigned i = 0; i < 100; i++) {
+    /* Five a second pass: on a busy machine that may be most of a hundred. */
+    for (unsigned i = 0; i < 3000 && kit_metric(&kit, WV_T_INNER_DROPPED) < 50; i++) {
         kit_client_inner(&c, &m);
         kit_run(&kit, 2);
     }
-    wait_metric(WV_T_INNER_DROPPED, 50);
+    ck_assert_uint_ge(kit_metric(&kit, WV_T_INNER_DROPPED), 50);
     ck_assert(!c.closed);
 }
 END_TEST
@@ -248,7 +249,7 @@ static Suite *suite(void)
 {
     Suite *s = suite_create("transport and identity");
     TCase *c = tcase_create("stage");
-    tcase_set_timeout(c, 60);
+    tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, viewers_get_the_media_key_through_the_transport);
     tcase_add_test(c, a_new_transport_passes_on_what_the_last_one_did_not);

@@ -204,7 +204,7 @@ static Suite *suite(void)
 {
     Suite *s = suite_create("transport restarts");
     TCase *c = tcase_create("stage");
-    tcase_set_timeout(c, 60);
+    tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, sessions_outlive_the_transport);
     tcase_add_test(c, events_that_were_not_done_are_handed_over);

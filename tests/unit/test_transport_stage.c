@@ -101,14 +101,21 @@ START_TEST(a_request_brings_one_keyframe_request)
 {
     static struct kit_client c;
     connect_client(&c, 1, false);
-    kit_push(&kit, true, 1, 1000, 0);
-    kit_until(&kit, has_frames, &c);
-    kit_run(&kit, 300); /* no request is taken for an echo of that keyframe */
-    unsigned before = kit.keyframe_requests;
-    rift_session_request_keyframe(c.session, wv_now_ns());
-    wait_keyframe_requests(before + 1);
-    kit_run(&kit, 50);
-    ck_assert_uint_eq(kit.keyframe_requests, before + 1);
+    uint64_t begun = 0, took = UINT64_MAX;
+    for (unsigned tries = 0; took >= 45 * WV_NS_PER_MS; tries++) { /* then the client asks again, and may */
+        ck_assert_uint_lt(tries, 30);
+        c.n_frames = 0;
+        kit_push(&kit, true, 1, 1000, 0);
+        kit_until(&kit, has_frames, &c);
+        kit_run(&kit, 300); /* no request is taken for an echo of that keyframe */
+        unsigned before = kit.keyframe_requests;
+        begun = wv_now_ns();
+        rift_session_request_keyframe(c.session, begun);
+        wait_keyframe_requests(before + 1);
+        kit_run(&kit, 30);
+        took = wv_now_ns() - begun;
+        ck_assert(took >= 45 * WV_NS_PER_MS || kit.keyframe_requests == before + 1);
+    }
 }
 END_TEST
 
@@ -150,6 +157,17 @@ END_TEST
 
 /* ---- input ---- */
 
+/* What was acknowledged does not come again. On a busy machine the acknowledgement may be late, and it comes
+ * twice or thrice; without one it would come for ever, at least twice a second. */
+static void events_rest(void)
+{
+    for (unsigned n = 0; n != kit.n_events;) {
+        ck_assert_uint_le(kit.n_events, 4);
+        n = kit.n_events;
+        kit_run(&kit, 600);
+    }
+}
+
 START_TEST(input_reaches_the_input_stage_and_pictures_say_so)
 {
     static struct kit_client c;
@@ -163,8 +181,7 @@ START_TEST(input_reaches_the_input_stage_and_pictures_say_so)
     ck_assert_uint_eq(kit.events[0].code, KEY_A);
     ck_assert(kit.events[0].down);
     ck_assert_uint_ne(kit.events[0].session, 0);
-    kit_run(&kit, 30);
-    ck_assert_uint_eq(kit.n_events, 1); /* acknowledged: not repeated */
+    events_rest(); /* acknowledged: not repeated */
 
     c.n_frames = 0;
     kit_push(&kit, false, 2, 1000, 1);
@@ -231,10 +248,7 @@ START_TEST(a_restarted_input_stage_gets_what_was_not_done)
     kit_until(&kit, has_event, NULL);
     ck_assert_uint_eq(kit.events[0].seq, 1);
     ck_assert_uint_eq(kit.events[0].code, KEY_A);
-    kit_run(&kit, 30);
-    unsigned n = kit.n_events;
-    kit_run(&kit, 300);
-    ck_assert_uint_eq(kit.n_events, n);
+    events_rest();
 }
 END_TEST
 
@@ -463,7 +477,7 @@ static Suite *suite(void)
 {
     Suite *s = suite_create("transport stage");
     TCase *c = tcase_create("stage");
-    tcase_set_timeout(c, 60);
+    tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, a_client_sees_frames);
     tcase_add_test(c, rubbish_in_the_ring_is_counted_and_followed_by_a_keyframe);

@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define VIEWER_NS   (10 * WV_NS_PER_S)
+#define VIEWER_NS   (60 * WV_NS_PER_S)
 #define CLIENT_SEED 77
 #define KEY_A       30
 
