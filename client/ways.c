@@ -2,7 +2,7 @@
 #include "client/client_private.h"
 
 #include "rift/punch/stun.h"
-#include "rift/relay/client.h"
+#include "rift/relay/pair.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,8 +43,7 @@ struct wv_ways {
     uint64_t offer_at, offer_pause_ns; /* NEVER: no offer is due */
     struct rift_punch *punch;          /* of the newest offer */
     uint8_t relay_secret[64];
-    struct rift_relay_client *relay;
-    uint8_t relay_address[RIFT_ADDRESS_BYTES], relay_name[RIFT_ADDRESS_BYTES];
+    struct rift_relay_pair relays;    /* of that offer */
     uint8_t from[RIFT_ADDRESS_BYTES]; /* of the datagram at hand; the name of the relayed way for one from a
                                          relay */
     uint64_t heard_ns, switches;
@@ -71,7 +70,7 @@ struct wv_ways *wv_ways_free(struct wv_ways *w)
 {
     if (w) {
         rift_punch_free(w->punch);
-        rift_relay_client_free(w->relay);
+        rift_relay_pair_fini(&w->relays);
         sodium_memzero(w, sizeof *w);
         free(w);
     }
@@ -227,7 +226,7 @@ static void replace_punch(struct wv_ways *w, struct rift_punch *punch)
     w->switches += s.switches;
     rift_punch_free(w->punch);
     w->punch = punch;
-    w->relay = rift_relay_client_free(w->relay);
+    rift_relay_pair_fini(&w->relays);
 }
 
 /* A new offer, with another secret. */
@@ -270,23 +269,13 @@ int wv_ways_answer(struct wv_ways *w, const struct rift_candidate *candidates, s
 int wv_ways_lease(struct wv_ways *w, const uint8_t *lease, const uint8_t relay[RIFT_ADDRESS_BYTES],
                   uint64_t now)
 {
-    struct rift_relay_client *client;
-    struct rift_lease terms;
-    if (!w->punch || !rift_punch_may_try(relay) || rift_lease_parse(lease, RIFT_LEASE_BYTES, &terms) < 0)
+    struct rift_punch_status s;
+    if (!w->punch || !rift_punch_may_try(relay))
         return -EINVAL;
     wv_loop_timer_at(w->client->timer, now);
-    if (w->relay && !memcmp(w->relay_address, relay, sizeof w->relay_address) &&
-        rift_relay_client_renew(w->relay, lease, now) == 0)
-        return 0;
-    int r = rift_relay_client_new(&client, lease, w->relay_secret, now);
-    if (r < 0)
-        return r;
-    rift_relay_client_free(w->relay);
-    w->relay = client;
-    memcpy(w->relay_address, relay, sizeof w->relay_address);
-    rift_punch_relayed_address(terms.id, w->relay_name);
-    rift_punch_set_relayed(w->punch, w->relay_name, now);
-    return 0;
+    rift_punch_get_status(w->punch, &s);
+    return rift_relay_pair_take(&w->relays, w->punch, lease, relay, w->relay_secret,
+                                s.has_path ? s.address : NULL, now);
 }
 
 /* ---- in ---- */
@@ -305,20 +294,31 @@ static void take_inside(struct wv_ways *w, const uint8_t *datagram, size_t len, 
 void wv_ways_take(struct wv_ways *w, int i, const uint8_t *datagram, size_t len, enum rift_ecn ecn,
                   uint64_t now)
 {
-    const uint8_t *payload;
-    size_t payload_len;
+    bool relayed = false;
     wv_link_from(w->client->link, i, w->from);
     if (rift_stun_is(datagram, len)) {
         take_stun(w, datagram, len, now);
-    } else if (w->relay && !memcmp(w->from, w->relay_address, sizeof w->from)) {
-        if (rift_relay_client_receive(w->relay, datagram, len, now, (uint64_t)time(NULL), &payload,
-                                      &payload_len) != RIFT_RELAY_CLIENT_PAYLOAD)
-            return;
-        memcpy(w->from, w->relay_name, sizeof w->from);
-        take_inside(w, payload, payload_len, ecn, now);
-    } else {
-        take_inside(w, datagram, len, ecn, now);
+        return;
     }
+    for (unsigned k = 0; k < 2; k++) {
+        const uint8_t *payload;
+        size_t payload_len;
+        struct rift_relay_place *p = rift_relay_pair_at(&w->relays, k);
+        if (!p || memcmp(w->from, p->address, sizeof w->from) != 0)
+            continue;
+        relayed = true;
+        int r = rift_relay_client_receive(p->client, datagram, len, now, (uint64_t)time(NULL), &payload,
+                                          &payload_len);
+        if (r == RIFT_RELAY_CLIENT_IDLE)
+            continue; /* the other lease may be for the same relay */
+        if (r == RIFT_RELAY_CLIENT_PAYLOAD) {
+            memcpy(w->from, p->name, sizeof w->from);
+            take_inside(w, payload, payload_len, ecn, now);
+        }
+        return;
+    }
+    if (!relayed)
+        take_inside(w, datagram, len, ecn, now);
 }
 
 void wv_ways_heard(struct wv_ways *w, uint64_t now)
@@ -354,11 +354,13 @@ static void expect_host(struct wv_ways *w, uint64_t now)
     if (!w->punch || w->offer_at == UINT64_MAX)
         return;
     rift_punch_get_status(w->punch, &s);
-    if (w->relay)
-        rift_relay_client_get_status(w->relay, &relay);
-    if (w->relay &&
-        relay.state != RIFT_RELAY_CLIENT_REFUSED) /* also one that a change before this one asks */
-        wait = MOVED_RELAYED_NS;
+    for (unsigned i = 0; i < 2; i++) {
+        struct rift_relay_place *p = rift_relay_pair_at(&w->relays, i);
+        if (p)
+            rift_relay_client_get_status(p->client, &relay);
+        if (p && relay.state != RIFT_RELAY_CLIENT_REFUSED) /* also one that a change before this one asks */
+            wait = MOVED_RELAYED_NS;
+    }
     w->moved_ns = now;
     w->moved_until_ns = now + WV_MAX(wait, 2 * s.rtt_ns);
     if (w->moved_offer_ns)
@@ -372,8 +374,7 @@ void wv_ways_network_changed(struct wv_ways *w, uint64_t now)
         w->servers[i].known = false;
         ask(&w->servers[i], now);
     }
-    if (w->relay)
-        rift_relay_client_moved(w->relay, now);
+    rift_relay_pair_moved(&w->relays, now);
     if (w->punch)
         rift_punch_network_changed(w->punch, now);
     w->offer_pause_ns = OFFER_NS;
@@ -416,21 +417,23 @@ static void on_switch(struct wv_ways *w, bool had_path, uint64_t now)
 static void aim(struct wv_ways *w, const uint8_t *address)
 {
     uint8_t header[RIFT_RELAY_HEADER_BYTES];
-    if (!address || !rift_punch_is_relayed(address))
+    bool relayed = address && rift_punch_is_relayed(address);
+    struct rift_relay_place *p = relayed ? rift_relay_pair_find(&w->relays, address) : NULL;
+    if (!relayed)
         wv_link_aim(w->client->link, address, NULL);
-    else if (w->relay && rift_relay_client_header(w->relay, header) == 0)
-        wv_link_aim(w->client->link, w->relay_address, header);
+    else if (p && rift_relay_client_header(p->client, header) == 0)
+        wv_link_aim(w->client->link, p->address, header);
     else
         wv_link_aim(w->client->link, NULL, NULL);
 }
 
-static void send_relay(struct wv_ways *w, uint64_t now)
+static void send_relay(struct wv_ways *w, struct rift_relay_place *p, uint64_t now)
 {
     size_t capacity, len;
-    wv_link_aim(w->client->link, w->relay_address, NULL);
+    wv_link_aim(w->client->link, p->address, NULL);
     for (;;) {
         uint8_t *room = wv_link_reserve(w->client->link, &capacity);
-        if (rift_relay_client_send(w->relay, room, capacity, now, &len) != 0)
+        if (rift_relay_client_send(p->client, room, capacity, now, &len) != 0)
             return;
         wv_link_commit(w->client->link, len, 0);
     }
@@ -462,8 +465,9 @@ void wv_ways_pump(struct wv_ways *w, uint64_t now)
         else
             w->offer_at = now + OFFER_NS;
     }
-    if (w->relay)
-        send_relay(w, now);
+    for (unsigned i = 0; i < 2; i++)
+        if (rift_relay_pair_at(&w->relays, i))
+            send_relay(w, rift_relay_pair_at(&w->relays, i), now);
     if (!w->punch)
         return;
     bool had_path = wv_ways_found(w);
@@ -476,6 +480,7 @@ void wv_ways_pump(struct wv_ways *w, uint64_t now)
         memcpy(w->last, s.address, sizeof w->last);
         w->has_last = true;
     }
+    (void)rift_relay_pair_tidy(&w->relays, w->punch, s.has_path ? s.address : NULL, now);
     /* While a new offer is on its way a session goes on where it went: it may be heard there yet. */
     aim(w, s.has_path ? s.address : w->client->session && w->has_last ? w->last : NULL);
 }
@@ -485,8 +490,7 @@ uint64_t wv_ways_timeout(const struct wv_ways *w)
     uint64_t at = w->offer_at;
     for (size_t i = 0; i < w->n_servers; i++)
         at = WV_MIN(at, w->servers[i].due_ns);
-    if (w->relay)
-        at = WV_MIN(at, rift_relay_client_timeout(w->relay));
+    at = WV_MIN(at, rift_relay_pair_timeout(&w->relays));
     if (w->punch)
         at = WV_MIN(at, rift_punch_timeout(w->punch));
     return at;
@@ -545,7 +549,10 @@ void wv_ways_tell(const struct wv_ways *w, struct wv_client_stats *stats)
     stats->path_address[0] = '\0';
     if (!s.has_path)
         return;
-    const uint8_t *a = s.relayed ? w->relay_address : s.address;
+    const struct rift_relay_place *p = &w->relays.newest;
+    if (s.relayed && !memcmp(w->relays.before.name, s.address, sizeof s.address))
+        p = &w->relays.before;
+    const uint8_t *a = s.relayed ? p->address : s.address;
     bool v4 = a[10] == 0xff && a[11] == 0xff && !a[0];
     inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? a + 12 : a, host, sizeof host);
     snprintf(stats->path_address, sizeof stats->path_address, v4 ? "%s:%u" : "[%s]:%u", host,

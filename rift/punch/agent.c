@@ -150,18 +150,45 @@ int rift_punch_add(struct rift_punch *p, const struct rift_candidate *candidate,
     return 0;
 }
 
+int rift_punch_add_relayed(struct rift_punch *p, const uint8_t address[RIFT_ADDRESS_BYTES], uint64_t now)
+{
+    uint32_t newest = 0;
+    unsigned n = 0;
+    if (punch_find(p, address))
+        return 0;
+    for (size_t i = 0; i < RIFT_PUNCH_PATHS; i++)
+        if (p->paths[i].kind == RIFT_CANDIDATE_RELAYED) {
+            newest = WV_MAX(newest, p->paths[i].priority + 1);
+            n++;
+        }
+    if (n == RIFT_PUNCH_RELAYED || !insert(p, address, RIFT_CANDIDATE_RELAYED, newest, now))
+        return RIFT_PUNCH_FULL;
+    return 0;
+}
+
+static void drop_path(struct rift_punch *p, struct path *t)
+{
+    t->kind = 0;
+    if (p->current == t - p->paths)
+        p->current = -1;
+}
+
+void rift_punch_drop_relayed(struct rift_punch *p, const uint8_t address[RIFT_ADDRESS_BYTES])
+{
+    struct path *t = punch_find(p, address);
+    if (t && t->kind == RIFT_CANDIDATE_RELAYED)
+        drop_path(p, t);
+}
+
 void rift_punch_set_relayed(struct rift_punch *p, const uint8_t *address, uint64_t now)
 {
     for (size_t i = 0; i < RIFT_PUNCH_PATHS; i++) {
         struct path *t = &p->paths[i];
-        if (t->kind != RIFT_CANDIDATE_RELAYED || (address && punch_is_same(t->address, address)))
-            continue;
-        t->kind = 0;
-        if (p->current == (int)i)
-            p->current = -1;
+        if (t->kind == RIFT_CANDIDATE_RELAYED && !(address && punch_is_same(t->address, address)))
+            drop_path(p, t);
     }
-    if (address && !punch_find(p, address))
-        (void)insert(p, address, RIFT_CANDIDATE_RELAYED, 0, now);
+    if (address)
+        (void)rift_punch_add_relayed(p, address, now);
 }
 
 void rift_punch_set_own(struct rift_punch *p, const uint8_t address[RIFT_ADDRESS_BYTES])

@@ -8,7 +8,8 @@
 #include "rift/punch/knock.h"
 
 #define RIFT_PUNCH_CANDIDATES 16 /* that the peer may name */
-#define RIFT_PUNCH_PATHS      25 /* with those learnt from knocks, and the relayed one */
+#define RIFT_PUNCH_PATHS      26 /* with those learnt from knocks, and the relayed ones */
+#define RIFT_PUNCH_RELAYED    2  /* the one in use, and the one that is to take over */
 
 enum rift_candidate_kind {
     RIFT_CANDIDATE_LOCAL = 1,     /* of an interface of the peer */
@@ -67,8 +68,13 @@ const uint8_t *rift_punch_id(const struct rift_punch *p); /* RIFT_KNOCK_ID_BYTES
 /* One more address of the peer. Returns 0 (also when it is known), RIFT_PUNCH_FULL, or -EINVAL: nobody is to
  * be sent anything there (multicast, loopback, broadcast, port 0). */
 int rift_punch_add(struct rift_punch *p, const struct rift_candidate *candidate, uint64_t now);
-/* The relayed way: ADDRESS is the owner's name for it; NULL: it is gone. */
+/* The only relayed way: ADDRESS is the owner's name for it; NULL: there is none. */
 void rift_punch_set_relayed(struct rift_punch *p, const uint8_t *address, uint64_t now);
+/* One more relayed way, which is taken instead of those before it as soon as it has answered twice: a change
+ * of relay without a pause. Returns 0 (also when it is known) or RIFT_PUNCH_FULL: RIFT_PUNCH_RELAYED are
+ * there. */
+int rift_punch_add_relayed(struct rift_punch *p, const uint8_t address[RIFT_ADDRESS_BYTES], uint64_t now);
+void rift_punch_drop_relayed(struct rift_punch *p, const uint8_t address[RIFT_ADDRESS_BYTES]);
 /* Where we seem to be reached, IPv4 and IPv6 apart: the peer is told by knocks. */
 void rift_punch_set_own(struct rift_punch *p, const uint8_t address[RIFT_ADDRESS_BYTES]);
 

@@ -90,12 +90,16 @@ static struct path *best_direct(struct rift_punch *p, uint64_t now)
     return best;
 }
 
+/* The newest that answers. */
 static struct path *relayed(struct rift_punch *p)
 {
-    for (size_t i = 0; i < RIFT_PUNCH_PATHS; i++)
-        if (is_relayed(&p->paths[i]) && p->paths[i].proven)
-            return &p->paths[i];
-    return NULL;
+    struct path *newest = NULL;
+    for (size_t i = 0; i < RIFT_PUNCH_PATHS; i++) {
+        struct path *t = &p->paths[i];
+        if (is_relayed(t) && t->proven && (!newest || t->priority > newest->priority))
+            newest = t;
+    }
+    return newest;
 }
 
 /* What answered a knock that left after the chosen way was first doubted. */
@@ -142,12 +146,23 @@ static int judge_current(struct rift_punch *p, uint64_t now)
     return RIFT_PUNCH_SWITCHED;
 }
 
+/* The relay in use is to be left for a newer one, which shows that it works before that. */
+static int follow_relay(struct rift_punch *p, uint64_t now)
+{
+    const struct path *t = &p->paths[p->current];
+    struct path *newest = is_relayed(t) && !p->suspect_ns ? relayed(p) : NULL;
+    if (!newest || newest->priority <= t->priority || newest->streak < 2 || !is_trusted(newest, now))
+        return 0;
+    choose(p, newest, now);
+    return RIFT_PUNCH_SWITCHED;
+}
+
 static int improve(struct rift_punch *p, uint64_t now)
 {
     const struct path *t = &p->paths[p->current];
     struct path *direct = best_direct(p, now);
     if (!direct || direct == t || p->suspect_ns)
-        return 0;
+        return follow_relay(p, now);
     bool better = direct->srtt_ns + WV_MAX(BETTER_NS, t->srtt_ns / 10) < t->srtt_ns;
     bool measured = direct->streak >= MEASURED_STREAK && now - p->chosen_ns >= RESTLESS_NS;
     if (!is_relayed(t) && !(better && measured))
@@ -214,7 +229,7 @@ uint64_t punch_choose_timeout(const struct rift_punch *p)
         uint64_t at = NEVER;
         for (size_t i = 0; i < RIFT_PUNCH_PATHS; i++)
             if (is_relayed(&p->paths[i]) && p->paths[i].proven)
-                at = p->paths[i].proven_ns + RELAY_WAIT_NS;
+                at = WV_MIN(at, p->paths[i].proven_ns + RELAY_WAIT_NS);
         return at;
     }
     uint64_t at = p->use_tries ? p->use_ns : NEVER;

@@ -27,7 +27,7 @@ static struct way *find_name(struct wv_transport *t, const uint8_t *name)
 {
     for (size_t i = 0; i < t->ways.top; i++) {
         struct way *w = &t->ways.way[i];
-        if (w->used && w->relay && !memcmp(w->name, name, sizeof w->name))
+        if (w->used && rift_relay_pair_find(&w->relays, name))
             return w;
     }
     return NULL;
@@ -48,7 +48,7 @@ struct way *paths_of(struct wv_transport *t, const struct session *s)
         struct way *w = &t->ways.way[i];
         if (!w->used || memcmp(w->peer_key, s->peer_key, KEY_BYTES) != 0)
             continue;
-        if (w->relay && !memcmp(w->name, s->address.bytes, sizeof w->name))
+        if (rift_relay_pair_find(&w->relays, s->address.bytes))
             return w;
         if (!best || w->since_ns >= best->since_ns)
             best = w;
@@ -114,8 +114,7 @@ void paths_network_changed(struct wv_transport *t, uint64_t now)
         struct way *w = &t->ways.way[i];
         if (!w->used)
             continue;
-        if (w->relay)
-            rift_relay_client_moved(w->relay, now);
+        rift_relay_pair_moved(&w->relays, now);
         rift_punch_network_changed(w->punch, now);
     }
 }
@@ -199,27 +198,6 @@ int on_path_offer(void *userdata, const ProtobufCMessage *base, uint64_t now)
     return 0;
 }
 
-static int take_lease(struct way *w, const Wavry__Bus__PathLease *m, uint64_t now)
-{
-    struct rift_lease lease;
-    if (rift_lease_parse(m->lease.data, m->lease.len, &lease) < 0)
-        return -EINVAL;
-    if (w->relay && rift_relay_client_renew(w->relay, m->lease.data, now) == 0)
-        return 0;
-    if (w->relay && !memcmp(w->lease, m->lease.data, sizeof w->lease))
-        return 0; /* the same again */
-    struct rift_relay_client *relay;
-    int r = rift_relay_client_new(&relay, m->lease.data, w->relay_secret, now);
-    if (r < 0)
-        return r;
-    rift_relay_client_free(w->relay);
-    w->relay = relay;
-    w->relay_since_ns = now;
-    rift_punch_relayed_address(lease.id, w->name);
-    rift_punch_set_relayed(w->punch, w->name, now);
-    return 0;
-}
-
 int on_path_lease(void *userdata, const ProtobufCMessage *base, uint64_t now)
 {
     struct wv_transport *t = userdata;
@@ -233,14 +211,13 @@ int on_path_lease(void *userdata, const ProtobufCMessage *base, uint64_t now)
         wv_warning("a lease names a relay that can't be reached", "session=none");
         return 0;
     }
-    int r = take_lease(w, m, now);
+    struct session *s = session_of(t, w);
+    int r = rift_relay_pair_take(&w->relays, w->punch, m->lease.data, address.bytes, w->relay_secret,
+                                 s ? s->address.bytes : NULL, now);
     if (r < 0) {
         wv_warning("a lease is of no use", "error=\"%s\"", strerror(-r));
         return 0;
     }
-    memcpy(w->lease, m->lease.data, sizeof w->lease);
-    w->relay_address = address;
-    struct session *s = session_of(t, w);
     if (s)
         s->keep_dirty = true;
     transport_pump(t, now);
@@ -283,20 +260,21 @@ static bool is_of_relay(uint8_t kind)
 static bool take_relayed(struct wv_transport *t, const struct wv_address *from, enum rift_ecn ecn,
                          const uint8_t *datagram, size_t len, uint64_t now)
 {
-    for (size_t i = 0; i < t->ways.top; i++) {
-        struct way *w = &t->ways.way[i];
+    for (size_t i = 0; i < 2 * t->ways.top; i++) {
+        struct way *w = &t->ways.way[i / 2];
+        struct rift_relay_place *p = w->used ? rift_relay_pair_at(&w->relays, i % 2) : NULL;
         const uint8_t *payload;
         size_t payload_len;
-        if (!w->used || !w->relay || memcmp(w->relay_address.bytes, from->bytes, sizeof from->bytes) != 0)
+        if (!p || memcmp(p->address, from->bytes, sizeof from->bytes) != 0)
             continue;
-        int r = rift_relay_client_receive(w->relay, datagram, len, now, (uint64_t)time(NULL), &payload,
+        int r = rift_relay_client_receive(p->client, datagram, len, now, (uint64_t)time(NULL), &payload,
                                           &payload_len);
         if (r == RIFT_RELAY_CLIENT_IDLE)
             continue;
         if (r == 0)
             return true;
         struct wv_address name;
-        memcpy(name.bytes, w->name, sizeof name.bytes);
+        memcpy(name.bytes, p->name, sizeof name.bytes);
         return transport_take(t, &name, ecn, payload, payload_len, now);
     }
     wv_metric_add(t->metrics, WV_T_DROPPED_RELAY, 1);
@@ -320,6 +298,13 @@ bool paths_receive(struct wv_transport *t, const struct wv_address *from, enum r
 
 /* ---- out ---- */
 
+static struct wv_address place_address(const struct rift_relay_place *p)
+{
+    struct wv_address address;
+    memcpy(address.bytes, p->address, sizeof address.bytes);
+    return address;
+}
+
 void paths_commit(struct wv_transport *t, const struct wv_address *to, size_t len, uint8_t tos)
 {
     uint8_t header[RIFT_RELAY_HEADER_BYTES];
@@ -329,31 +314,50 @@ void paths_commit(struct wv_transport *t, const struct wv_address *to, size_t le
         return;
     }
     struct way *w = find_name(t, to->bytes);
-    if (w && rift_relay_client_header(w->relay, header) == 0)
-        wv_udp_commit_behind(t->udp, &w->relay_address, header, len, tos);
+    struct rift_relay_place *p = w ? rift_relay_pair_find(&w->relays, to->bytes) : NULL;
+    if (!p || rift_relay_client_header(p->client, header) != 0)
+        return;
+    struct wv_address relay = place_address(p);
+    wv_udp_commit_behind(t->udp, &relay, header, len, tos);
 }
 
 /* Nobody answers where the client said that a relay is. */
 static void give_up_relay(struct way *w, uint64_t now)
 {
     struct rift_relay_client_status s;
-    rift_relay_client_get_status(w->relay, &s);
-    if (s.answered || s.state == RIFT_RELAY_CLIENT_BOUND || now - w->relay_since_ns < RELAY_SILENT_NS)
+    struct rift_relay_place *p = rift_relay_pair_at(&w->relays, 0);
+    if (!p)
         return;
-    w->relay = rift_relay_client_free(w->relay);
-    rift_punch_set_relayed(w->punch, NULL, now);
+    rift_relay_client_get_status(p->client, &s);
+    if (!s.answered && s.state != RIFT_RELAY_CLIENT_BOUND && now - p->since_ns >= RELAY_SILENT_NS)
+        rift_relay_pair_drop(&w->relays, w->punch, p);
+}
+
+static void send_to_relays(struct wv_transport *t, struct way *w, uint8_t tos, uint64_t now)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct rift_relay_place *p = rift_relay_pair_at(&w->relays, i);
+        struct wv_address relay;
+        uint8_t *slot;
+        size_t len;
+        if (!p)
+            continue;
+        relay = place_address(p);
+        while ((slot = wv_udp_slot(t->udp)) &&
+               rift_relay_client_send(p->client, slot, RIFT_MTU_BYTES, now, &len) == 0)
+            wv_udp_commit(t->udp, &relay, len, tos);
+    }
 }
 
 static void send_way(struct wv_transport *t, struct way *w, uint64_t now)
 {
-    if (w->relay)
-        give_up_relay(w, now);
     uint8_t *slot, tos = wv_udp_tos(RIFT_CLASS_CONTROL, RIFT_ECN_NONE);
     struct wv_address to;
-    size_t len;
-    while (w->relay && (slot = wv_udp_slot(t->udp)) &&
-           rift_relay_client_send(w->relay, slot, RIFT_MTU_BYTES, now, &len) == 0)
-        wv_udp_commit(t->udp, &w->relay_address, len, tos);
+    struct session *s = rift_relay_pair_at(&w->relays, 1) ? session_of(t, w) : NULL;
+    give_up_relay(w, now);
+    if (rift_relay_pair_tidy(&w->relays, w->punch, s ? s->address.bytes : NULL, now) && s)
+        s->keep_dirty = true;
+    send_to_relays(t, w, tos, now);
     while ((slot = wv_udp_slot(t->udp)) && rift_punch_send(w->punch, slot, now, to.bytes) == 0) {
         paths_commit(t, &to, RIFT_KNOCK_BYTES, tos);
         wv_metric_add(t->metrics, WV_T_KNOCKS_SENT, 1);
@@ -412,8 +416,7 @@ uint64_t paths_timeout(const struct wv_transport *t)
         if (!w->used)
             continue;
         at = WV_MIN(at, rift_punch_timeout(w->punch));
-        if (w->relay)
-            at = WV_MIN(at, rift_relay_client_timeout(w->relay));
+        at = WV_MIN(at, rift_relay_pair_timeout(&w->relays));
         if (!session_of((struct wv_transport *)(uintptr_t)t, w))
             at = WV_MIN(at, w->heard_ns + IDLE_NS);
     }

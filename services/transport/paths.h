@@ -7,7 +7,7 @@
 #include "lib/base/bytes.h"
 #include "rift/punch/agent.h"
 #include "rift/punch/stun.h"
-#include "rift/relay/client.h"
+#include "rift/relay/pair.h"
 #include "services/transport/udp.h"
 
 #define WAYS_MAX       32
@@ -23,11 +23,7 @@ struct way {
     uint64_t since_ns, heard_ns;
     struct rift_punch *punch;
 
-    struct rift_relay_client *relay; /* NULL: no lease */
-    uint64_t relay_since_ns;
-    uint8_t lease[RIFT_LEASE_BYTES];
-    struct wv_address relay_address;
-    uint8_t name[RIFT_ADDRESS_BYTES]; /* of the relayed way */
+    struct rift_relay_pair relays; /* that there are leases for */
 };
 
 struct stun_server {

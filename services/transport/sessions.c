@@ -241,12 +241,16 @@ void sessions_reap(struct wv_transport *t, uint64_t now)
 static void session_address(const struct wv_transport *t, const struct session *s,
                             char ret[WV_ADDRESS_TEXT_BYTES])
 {
-    const struct way *w = NULL;
+    struct way *w = NULL;
+    struct wv_address address = s->address;
     if (rift_punch_is_relayed(s->address.bytes))
         w = paths_of((struct wv_transport *)(uintptr_t)t, s);
+    const struct rift_relay_place *p = w ? rift_relay_pair_find(&w->relays, s->address.bytes) : NULL;
     char text[WV_ADDRESS_TEXT_BYTES];
-    wv_address_format(w ? &w->relay_address : &s->address, text);
-    if (!w || (size_t)snprintf(ret, WV_ADDRESS_TEXT_BYTES, "relay %s", text) >= WV_ADDRESS_TEXT_BYTES)
+    if (p)
+        memcpy(address.bytes, p->address, sizeof address.bytes);
+    wv_address_format(&address, text);
+    if (!p || (size_t)snprintf(ret, WV_ADDRESS_TEXT_BYTES, "relay %s", text) >= WV_ADDRESS_TEXT_BYTES)
         memcpy(ret, text, WV_ADDRESS_TEXT_BYTES);
 }
 

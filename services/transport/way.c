@@ -9,24 +9,31 @@
 void way_free(struct way *w)
 {
     rift_punch_free(w->punch);
-    rift_relay_client_free(w->relay);
+    rift_relay_pair_fini(&w->relays);
     explicit_bzero(w, sizeof *w);
 }
 
+/* In the middle of a change of relay one is kept: the newest when it works, for then the client can use it.
+ */
 void way_write(const struct way *w, struct wv_writer *out)
 {
     uint8_t header[RIFT_RELAY_HEADER_BYTES] = {0};
-    bool bound = w->relay && rift_relay_client_header(w->relay, header) == 0;
+    const struct rift_relay_place *p = &w->relays.newest, *before = &w->relays.before;
+    bool bound = p->client && rift_relay_client_header(p->client, header) == 0;
+    if (!bound && before->client && rift_relay_client_header(before->client, header) == 0) {
+        bound = true;
+        p = before;
+    }
     wv_write_span(out, w->id, sizeof w->id);
     wv_write_span(out, w->secret, sizeof w->secret);
     wv_write_u32(out, rift_punch_number(w->punch));
     wv_write_span(out, w->relay_public, sizeof w->relay_public);
     wv_write_span(out, w->relay_secret, sizeof w->relay_secret);
-    wv_write_u8(out, w->relay != NULL);
-    if (!w->relay)
+    wv_write_u8(out, p->client != NULL);
+    if (!p->client)
         return;
-    wv_write_span(out, w->lease, sizeof w->lease);
-    wv_write_span(out, w->relay_address.bytes, sizeof w->relay_address.bytes);
+    wv_write_span(out, p->lease, sizeof p->lease);
+    wv_write_span(out, p->address, sizeof p->address);
     wv_write_u8(out, bound);
     wv_write_span(out, header, sizeof header);
 }
@@ -40,21 +47,18 @@ static void take(struct wv_reader *in, void *to, size_t len)
 
 static int read_relay(struct way *w, struct wv_reader *in, uint64_t now)
 {
-    uint8_t header[RIFT_RELAY_HEADER_BYTES];
-    struct rift_lease lease;
-    take(in, w->lease, sizeof w->lease);
-    take(in, w->relay_address.bytes, sizeof w->relay_address.bytes);
+    uint8_t header[RIFT_RELAY_HEADER_BYTES], lease[RIFT_LEASE_BYTES], address[RIFT_ADDRESS_BYTES];
+    take(in, lease, sizeof lease);
+    take(in, address, sizeof address);
     uint8_t bound = wv_read_u8(in);
     take(in, header, sizeof header);
-    if (in->failed || bound > 1 || rift_lease_parse(w->lease, sizeof w->lease, &lease) < 0)
+    if (in->failed || bound > 1)
         return -EBADMSG;
-    int r = rift_relay_client_new(&w->relay, w->lease, w->relay_secret, now);
+    int r = rift_relay_pair_take(&w->relays, w->punch, lease, address, w->relay_secret, NULL, now);
     if (r < 0)
         return r == -ENOMEM ? r : -EBADMSG;
     if (bound)
-        rift_relay_client_resume(w->relay, header, now);
-    rift_punch_relayed_address(lease.id, w->name);
-    rift_punch_set_relayed(w->punch, w->name, now);
+        rift_relay_client_resume(w->relays.newest.client, header, now);
     return 0;
 }
 
@@ -80,6 +84,6 @@ int way_read(struct way *w, struct wv_reader *in, uint64_t now)
         return r;
     }
     w->used = true;
-    w->since_ns = w->heard_ns = w->relay_since_ns = now;
+    w->since_ns = w->heard_ns = now;
     return 0;
 }

@@ -199,7 +199,7 @@ class Bench:
             time.sleep(0.1)
 
     def faults(self):
-        """What lies between them is killed, or leaves."""
+        """What lies between them is killed."""
         Place.gateway_options = ("--set", "lease_seconds=30")
         place = self.place("sym", "sym")
         try:
@@ -210,20 +210,28 @@ class Bench:
                              lambda begin: time.monotonic() > begin + 4)
                 self.measure("the relay is killed and restarted", client, lambda: self.restart_relay(place),
                              lambda begin: any(what == "picture" and at > begin + 1 for at, what in client.events(begin)))
-            place.leave(client)
+        finally:
+            place.doCleanups()
+        self.say(*[n for n in self.result["pauses"] if n.endswith("killed and restarted")])
+
+    def drains(self):
+        """The relay that a session goes through is to be left."""
+        Place.gateway_options = ("--set", "lease_seconds=30")
+        place, name = self.place("sym", "sym"), "the relay is drained, and another takes over"
+        try:
             place.start_relay("r2", 3480)
             client = place.connect()
             client.wait("relayed")
-            for _ in range(2):
-                name = self.carrier(place)
-                other = "r2" if name == "r1" else "r1"
+            for _ in range(self.options.moves):
+                used = self.carrier(place)
+                other = "r2" if used == "r1" else "r1"
                 place.processes[other].send_signal(signal.SIGUSR2)
                 time.sleep(3)  # its heartbeat says so
-                self.measure("the relay is drained, and another takes over", client, lambda: place.processes[name].send_signal(signal.SIGUSR1),
+                self.measure(name, client, lambda: place.processes[used].send_signal(signal.SIGUSR1),
                              lambda begin: time.monotonic() > begin + 20 and self.carrier(place) == other)
         finally:
             place.doCleanups()
-        self.say(*[n for n in self.result["pauses"] if n.startswith(("the gateway is", "the relay is"))])
+        self.say(name)
 
     def carrier(self, place):
         """The name of the relay that the session goes through."""
@@ -251,7 +259,7 @@ def main():
     p.add_argument("--rounds", type=int, default=20)
     p.add_argument("--switches", type=int, default=10)
     p.add_argument("--moves", type=int, default=5)
-    p.add_argument("--only", choices=["first", "switches", "moves", "faults"])
+    p.add_argument("--only", choices=["first", "switches", "moves", "faults", "drains"])
     p.add_argument("--json")
     options = p.parse_args()
     if WHY_NOT:
@@ -264,7 +272,7 @@ def main():
         bench.first_pictures("relayed", "sym", "sym")
     if options.only != "first":
         print("\n| change | times | p50 | p95 | most ms without a picture |\n|---|---|---|---|---|", flush=True)
-    for name in ("switches", "moves", "faults"):
+    for name in ("switches", "moves", "faults", "drains"):
         if options.only in (None, name):
             getattr(bench, name)()
     if options.json:

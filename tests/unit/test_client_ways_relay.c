@@ -7,16 +7,24 @@
 
 static uint8_t relay_at[RIFT_ADDRESS_BYTES];
 
-static void make_lease(const struct kit *k, const uint8_t *client_key, uint8_t id,
+/* HOST: as which of the kit's peers the host is there. */
+static void lease_with(const struct kit *k, size_t host, const uint8_t *client_key, uint8_t id,
                        uint8_t ret[RIFT_LEASE_BYTES])
 {
-    struct rift_lease terms = kit_terms(k, 0, 1, id);
+    struct rift_lease terms = kit_terms(k, host, 1, id);
     memcpy(terms.peers[1], client_key, 32);
     kit_sign(k, &terms, ret);
 }
 
+static void make_lease(const struct kit *k, const uint8_t *client_key, uint8_t id,
+                       uint8_t ret[RIFT_LEASE_BYTES])
+{
+    lease_with(k, 0, client_key, id, ret);
+}
+
 static struct rift_punch *far; /* the host's, behind the relay; NULL: it is not there */
 static uint8_t far_name[RIFT_ADDRESS_BYTES];
+#define FAR 3 /* peers 0 to 2 of the kit may be the host, by a lease each */
 
 static void to_relay(struct kit *k, const struct rift_relay_address *source, const uint8_t *data, size_t len);
 
@@ -26,8 +34,11 @@ static void from_relay(struct kit *k, const struct rift_relay_address *to, uint8
     const uint8_t *payload;
     uint8_t reply[RIFT_RELAY_HEADER_BYTES + RIFT_KNOCK_BYTES], name[RIFT_ADDRESS_BYTES];
     size_t payload_len;
-    struct rift_relay_client *c = k->peers[0].client;
-    if (memcmp(to, &k->peers[0].address, sizeof *to) != 0) {
+    size_t i = 0;
+    while (i < FAR && (i == 1 || memcmp(to, &k->peers[i].address, sizeof *to) != 0))
+        i++;
+    struct rift_relay_client *c = k->peers[i].client;
+    if (i == FAR) {
         give(relay_at, data, len);
         return;
     }
@@ -35,10 +46,12 @@ static void from_relay(struct kit *k, const struct rift_relay_address *to, uint8
             RIFT_RELAY_CLIENT_PAYLOAD ||
         !far)
         return;
+    far_name[17] = (uint8_t)(i + 1);
     (void)rift_punch_receive(far, far_name, payload, payload_len, now);
     while (rift_punch_send(far, reply + RIFT_RELAY_HEADER_BYTES, now, name) == 0)
-        if (rift_relay_client_header(c, reply) == 0)
-            to_relay(k, &k->peers[0].address, reply, sizeof reply);
+        if (name[17] <= FAR && k->peers[name[17] - 1].client &&
+            rift_relay_client_header(k->peers[name[17] - 1].client, reply) == 0)
+            to_relay(k, &k->peers[name[17] - 1].address, reply, sizeof reply);
 }
 
 static void to_relay(struct kit *k, const struct rift_relay_address *source, const uint8_t *data, size_t len)
@@ -78,9 +91,10 @@ static void run_relay(struct kit *k, unsigned ms)
             memcpy(data + front_len, d->data, d->len);
             to_relay(k, &own, data, front_len + d->len);
         }
-        while (k->peers[0].client &&
-               rift_relay_client_send(k->peers[0].client, data, sizeof data, now, &len) == 0)
-            to_relay(k, &k->peers[0].address, data, len);
+        for (size_t i = 0; i < FAR; i += 2)
+            while (k->peers[i].client &&
+                   rift_relay_client_send(k->peers[i].client, data, sizeof data, now, &len) == 0)
+                to_relay(k, &k->peers[i].address, data, len);
     }
 }
 
@@ -155,6 +169,58 @@ START_TEST(the_relay_is_asked_and_bound)
 }
 END_TEST
 
+/* ---- another relay ---- */
+
+/* The gateway could not renew the lease, for its relay drains. The session goes on by the old one until the
+ * new one has shown that it works, and never stands without any. */
+START_TEST(a_relay_is_left_only_for_one_that_works)
+{
+    struct kit k;
+    uint8_t first[RIFT_LEASE_BYTES], second[RIFT_LEASE_BYTES];
+    struct rift_relay_client_status s;
+    begin_relay(&k);
+    make_lease(&k, offer.relay_key, 1, first);
+    ck_assert_int_eq(wv_ways_lease(ways, first, relay_at, now), 0);
+    kit_client(&k, 0, first);
+    ck_assert_int_eq(rift_punch_new(&far, RIFT_ROLE_HOST, offer.secret, now), 0);
+    address(far_name, 50, 0);
+    run_relay(&k, 2000);
+    ck_assert_str_eq(tell().path, "relayed");
+    uint64_t switches = tell().path_switches;
+    /* The host has not heard of it yet. */
+    lease_with(&k, 2, offer.relay_key, 2, second);
+    ck_assert_int_eq(wv_ways_lease(ways, second, relay_at, now), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        run_relay(&k, 50);
+        ck_assert_str_eq(tell().path, "relayed");
+        ck_assert(is_aimed && is_fronted);
+        ck_assert_uint_eq(tell().path_switches, switches);
+    }
+    rift_relay_client_get_status(k.peers[0].client, &s);
+    ck_assert(s.state == RIFT_RELAY_CLIENT_BOUND);
+    ck_assert_uint_eq(kit_stats(&k)->bound, 3); /* the client twice */
+    kit_client(&k, 2, second);
+    for (unsigned i = 0; i < 200; i++) {
+        run_relay(&k, 50);
+        ck_assert_str_eq(tell().path, "relayed");
+        ck_assert(is_aimed && is_fronted);
+    }
+    ck_assert_uint_eq(tell().path_switches, switches + 1);
+    ck_assert_uint_eq(n_offers, 1); /* and nobody was asked anew */
+    /* And it is left for good: nothing of the client's keeps its place there warm. */
+    rift_relay_client_get_status(k.peers[0].client, &s);
+    ck_assert(s.peer_present);
+    run_relay(&k, 60000);
+    rift_relay_client_get_status(k.peers[0].client, &s);
+    ck_assert(!s.peer_present);
+    rift_relay_client_get_status(k.peers[2].client, &s);
+    ck_assert(s.peer_present);
+    ck_assert_str_eq(tell().path, "relayed");
+    far = rift_punch_free(far);
+    kit_fini(&k);
+}
+END_TEST
+
 /* ---- words ---- */
 
 START_TEST(a_relayed_way_and_why)
@@ -211,6 +277,7 @@ int main(void)
     tcase_add_test(tcase, a_lease_for_others_is_of_no_use);
     tcase_add_test(tcase, a_lease_before_any_offer);
     tcase_add_test(tcase, the_relay_is_asked_and_bound);
+    tcase_add_test(tcase, a_relay_is_left_only_for_one_that_works);
     tcase_add_loop_test(tcase, a_relayed_way_and_why, 0, 2);
     suite_add_tcase(suite, tcase);
     return wv_run_suite(suite);

@@ -48,6 +48,7 @@ static unsigned n_wire;
 static uint64_t now;
 static bool blocked, media; /* nothing direct passes; the host sends all the time */
 static uint8_t relay_name[RIFT_ADDRESS_BYTES];
+static const uint8_t *shut_relay; /* nothing passes through the relay of this name */
 static uint64_t last_media, longest_gap, media_at, use_at;
 static uint8_t host_sends_to[RIFT_ADDRESS_BYTES];
 static uint64_t sent_to_nobody; /* datagrams to an address that is no peer's */
@@ -110,8 +111,10 @@ static void transmit(unsigned sender, const uint8_t *to, const uint8_t *bytes)
     struct packet p = {.at = now + ONE_WAY, .to = 1 - sender};
     memcpy(p.bytes, bytes, sizeof p.bytes);
     if (rift_punch_is_relayed(to)) {
+        if (shut_relay && !memcmp(shut_relay, to, RIFT_ADDRESS_BYTES))
+            return;
         p.at += 5 * MS;
-        memcpy(p.from, relay_name, sizeof p.from);
+        memcpy(p.from, to, sizeof p.from);
     } else {
         go_out(&a->nat, a->address, to, p.from);
         if (blocked || !come_in(&b->nat, b->address, p.from, to)) {
@@ -173,7 +176,7 @@ static void send_media(void)
     struct peer *h = &peers[RIFT_ROLE_HOST];
     line[n].at = now + ONE_WAY + (relayed ? 5 * MS : 0);
     if (relayed)
-        memcpy(line[n].from, relay_name, RIFT_ADDRESS_BYTES);
+        memcpy(line[n].from, host_sends_to, RIFT_ADDRESS_BYTES);
     else
         go_out(&h->nat, h->address, host_sends_to, line[n].from);
     n++;
@@ -234,6 +237,7 @@ static void make(const struct kind *host, const struct kind *client)
     now = 1000 * WV_NS_PER_S;
     n_wire = 0;
     blocked = media = false;
+    shut_relay = NULL;
     last_media = longest_gap = media_at = use_at = sent_to_nobody = 0;
     rift_punch_relayed_address(lease, relay_name);
     set_address(stun, 1, 3478);
@@ -355,6 +359,42 @@ START_TEST(a_way_that_dies_is_left_at_once)
     s = client_status();
     ck_assert(!s.relayed);
     ck_assert_uint_eq(s.switches, 2);
+}
+END_TEST
+
+/* A relay is to be left: its successor answers before anything goes there, and no pause is longer than its
+ * way. */
+START_TEST(a_newer_relay_takes_over)
+{
+    uint8_t lease[16] = {10}, newer[RIFT_ADDRESS_BYTES], third[RIFT_ADDRESS_BYTES] = {1, [17] = 1},
+            old[RIFT_ADDRESS_BYTES];
+    make(&kinds[4], &kinds[4]);
+    relay_up();
+    media = true;
+    run(2 * WV_NS_PER_S);
+    ck_assert(client_status().relayed);
+    memcpy(old, relay_name, sizeof old);
+    rift_punch_relayed_address(lease, newer);
+    longest_gap = 0;
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(rift_punch_add_relayed(peers[i].agent, newer, now), 0);
+    ck_assert_int_eq(rift_punch_add_relayed(peers[0].agent, newer, now), 0);
+    ck_assert_int_eq(rift_punch_add_relayed(peers[0].agent, third, now), RIFT_PUNCH_FULL);
+    shut_relay = newer; /* while it does not work, nothing changes */
+    run(2 * WV_NS_PER_S);
+    ck_assert_mem_eq(client_status().address, old, sizeof old);
+    shut_relay = NULL;
+    run(6 * WV_NS_PER_S);
+    ck_assert_mem_eq(client_status().address, newer, sizeof newer);
+    ck_assert_mem_eq(host_sends_to, newer, sizeof newer);
+    ck_assert_msg(longest_gap <= 60 * MS, "gap of %u ms", (unsigned)(longest_gap / MS));
+    uint64_t switches = client_status().switches;
+    for (unsigned i = 0; i < 2; i++)
+        rift_punch_drop_relayed(peers[i].agent, old);
+    run(2 * WV_NS_PER_S);
+    ck_assert_mem_eq(client_status().address, newer, sizeof newer);
+    ck_assert_uint_eq(client_status().switches, switches);
+    ck_assert_msg(longest_gap <= 60 * MS, "gap of %u ms", (unsigned)(longest_gap / MS));
 }
 END_TEST
 
@@ -595,6 +635,7 @@ int main(void)
     tcase_add_test(tc, the_relay_waits_for_a_direct_way);
     tcase_add_test(tc, a_direct_way_that_opens_is_taken);
     tcase_add_test(tc, a_way_that_dies_is_left_at_once);
+    tcase_add_test(tc, a_newer_relay_takes_over);
     tcase_add_test(tc, a_silence_of_everything_changes_nothing);
     tcase_add_test(tc, another_network);
     tcase_add_test(tc, the_examples_of_the_specification);
