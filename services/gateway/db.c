@@ -4,19 +4,29 @@
 #include <stdio.h>
 #include <string.h>
 
-int wv_db_open(struct wv_db **ret, const char *url, char reason[WV_DB_REASON_BYTES])
+static int open_one(struct wv_db **ret, const char *url, bool reader, char reason[WV_DB_REASON_BYTES])
 {
     static const char sqlite[] = "sqlite:";
     char unused[WV_DB_REASON_BYTES];
     char *why = reason ? reason : unused;
     why[0] = 0;
     if (!strncmp(url, sqlite, sizeof sqlite - 1))
-        return wv_db_sqlite_open(ret, url + sizeof sqlite - 1, why);
+        return wv_db_sqlite_open(ret, url + sizeof sqlite - 1, reader, why);
     if (!strncmp(url, "postgresql://", 13) || !strncmp(url, "postgres://", 11))
-        return wv_db_postgres_open(ret, url, why);
+        return wv_db_postgres_open(ret, url, reader, why);
     snprintf(why, WV_DB_REASON_BYTES,
              "the database must be sqlite:PATH or postgresql://..., and this begins with neither");
     return -EINVAL;
+}
+
+int wv_db_open(struct wv_db **ret, const char *url, char reason[WV_DB_REASON_BYTES])
+{
+    return open_one(ret, url, false, reason);
+}
+
+int wv_db_open_reader(struct wv_db **ret, const char *url, char reason[WV_DB_REASON_BYTES])
+{
+    return open_one(ret, url, true, reason);
 }
 
 struct wv_db *wv_db_close(struct wv_db *db)

@@ -35,8 +35,13 @@ typedef int (*wv_db_row_fn)(void *userdata, const struct wv_db_value *row, size_
 
 /* URL: "sqlite:PATH" (made when absent, 0600) or a libpq connection URI "postgresql://...". REASON (may be
  * NULL) says in a sentence what is wrong and what to do. Returns 0 or a negative errno: -EACCES, -ENOENT (no
- * such folder or database), -ECONNREFUSED (no server), -EINVAL (URL), -EBADMSG (the file is no database). */
+ * such folder or database), -ECONNREFUSED (no server), -EINVAL (URL; also of a database that has no
+ * write-ahead log, as one in memory), -EBADMSG (the file is no database). */
 int wv_db_open(struct wv_db **ret, const char *url, char reason[WV_DB_REASON_BYTES]);
+/* The same for one who only reads, beside another who has it open to write and outlives this one: a statement
+ * sees all that was committed before it began, and waits for no writer. With SQLite every other statement is
+ * refused (-EROFS); with PostgreSQL it is one more connection, and what it is lost over is asked again. */
+int wv_db_open_reader(struct wv_db **ret, const char *url, char reason[WV_DB_REASON_BYTES]);
 struct wv_db *wv_db_close(struct wv_db *db);
 const char *wv_db_kind(const struct wv_db *db); /* "sqlite", "postgresql" */
 

@@ -23,5 +23,5 @@ struct wv_db {
     uint64_t writes;
 };
 
-int wv_db_sqlite_open(struct wv_db **ret, const char *path, char reason[WV_DB_REASON_BYTES]);
-int wv_db_postgres_open(struct wv_db **ret, const char *url, char reason[WV_DB_REASON_BYTES]);
+int wv_db_sqlite_open(struct wv_db **ret, const char *path, bool reader, char reason[WV_DB_REASON_BYTES]);
+int wv_db_postgres_open(struct wv_db **ret, const char *url, bool reader, char reason[WV_DB_REASON_BYTES]);

@@ -24,6 +24,7 @@ struct postgres {
     struct wv_db base;
     char *url;
     PGconn *connection; /* NULL or bad: connected anew by the next statement outside of a transaction */
+    bool reader;        /* what it asks may be asked twice */
     uint64_t connected_ns;
     bool read_only; /* so it said; connected anew now and then, for another server may be the one by now */
     const char *prepared[STATEMENTS];
@@ -250,10 +251,9 @@ static PGresult *execute(struct postgres *p, const char *sql, const struct wv_db
     return result;
 }
 
-static int run(struct wv_db *db, const char *sql, const struct wv_db_value *args, size_t n_args,
-               wv_db_row_fn row, void *userdata, uint64_t *ret_changed)
+static int run_once(struct postgres *p, const char *sql, const struct wv_db_value *args, size_t n_args,
+                    wv_db_row_fn row, void *userdata, uint64_t *ret_changed)
 {
-    struct postgres *p = (struct postgres *)db;
     int r = connected(p);
     if (r < 0)
         return r;
@@ -276,6 +276,17 @@ static int run(struct wv_db *db, const char *sql, const struct wv_db_value *args
     return r;
 }
 
+/* That a server was restarted is found out by the next statement: a question need not fail for it. */
+static int run(struct wv_db *db, const char *sql, const struct wv_db_value *args, size_t n_args,
+               wv_db_row_fn row, void *userdata, uint64_t *ret_changed)
+{
+    struct postgres *p = (struct postgres *)db;
+    int r = run_once(p, sql, args, n_args, row, userdata, ret_changed);
+    if (r == -ENOTCONN && p->reader && !db->in_transaction && PQstatus(p->connection) != CONNECTION_OK)
+        r = run_once(p, sql, args, n_args, row, userdata, ret_changed);
+    return r;
+}
+
 static void close_postgres(struct wv_db *db)
 {
     struct postgres *p = (struct postgres *)db;
@@ -293,7 +304,7 @@ static const struct wv_db_driver driver = {
     .close = close_postgres,
 };
 
-int wv_db_postgres_open(struct wv_db **ret, const char *url, char reason[WV_DB_REASON_BYTES])
+int wv_db_postgres_open(struct wv_db **ret, const char *url, bool reader, char reason[WV_DB_REASON_BYTES])
 {
     struct postgres *p = calloc(1, sizeof *p);
     if (p)
@@ -303,6 +314,7 @@ int wv_db_postgres_open(struct wv_db **ret, const char *url, char reason[WV_DB_R
         return -ENOMEM;
     }
     p->base.driver = &driver;
+    p->reader = reader;
     int r = connect_now(p);
     if (r < 0) {
         snprintf(reason, WV_DB_REASON_BYTES, "%s", p->base.reason);

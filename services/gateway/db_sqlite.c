@@ -13,6 +13,7 @@
 
 #define STATEMENTS 128
 #define BUSY_MS    5000
+#define READER_MS  10 /* what a reader of this process is waited for */
 
 struct sqlite {
     struct wv_db base;
@@ -110,7 +111,7 @@ static int failed(struct sqlite *s)
 static void make_room(struct sqlite *s)
 {
     s->tight = false;
-    sqlite3_busy_timeout(s->handle, 0); /* who reads is not waited for */
+    sqlite3_busy_timeout(s->handle, READER_MS); /* who reads for longer is not waited for */
     (void)sqlite3_wal_checkpoint_v2(s->handle, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     sqlite3_busy_timeout(s->handle, BUSY_MS);
 }
@@ -298,27 +299,44 @@ static const struct wv_db_driver driver = {
 };
 
 /* FULL: what was committed survives the power, too. */
-static const char settings[] =
-    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; "
-    "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
+static const char settings[] = "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; "
+                               "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
 
-static int open_file(struct sqlite *s)
+static int read_mode(void *userdata, int n, char **values, char **names)
 {
+    *(bool *)userdata = n == 1 && values[0] && !strcmp(values[0], "wal");
+    return 0;
+}
+
+/* A reader finds the file as its writer has left it: in this mode, which the file itself remembers. */
+static int set_up(struct sqlite *s, bool reader, bool *ret_wal)
+{
+    sqlite3_extended_result_codes(s->handle, 1);
+    sqlite3_busy_timeout(s->handle, BUSY_MS);
+    /* It opens one for reading without a word when it can't for writing. */
+    if (!reader && sqlite3_db_readonly(s->handle, "main") != 0)
+        return SQLITE_READONLY;
+    int r = sqlite3_exec(s->handle, reader ? "PRAGMA journal_mode" : "PRAGMA journal_mode = WAL", read_mode,
+                         ret_wal, NULL);
+    return r == SQLITE_OK ? sqlite3_exec(s->handle, settings, NULL, NULL, NULL) : r;
+}
+
+static int open_file(struct sqlite *s, bool reader)
+{
+    int how = reader ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    bool wal = false;
     mode_t old = umask(077);
-    int r = sqlite3_open_v2(s->path, &s->handle,
-                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
-    if (r == SQLITE_OK) {
-        sqlite3_extended_result_codes(s->handle, 1);
-        sqlite3_busy_timeout(s->handle, BUSY_MS);
-        /* It opens one for reading without a word when it can't for writing. */
-        if (sqlite3_db_readonly(s->handle, "main") == 0)
-            r = sqlite3_exec(s->handle, settings, NULL, NULL, NULL);
-        else
-            r = SQLITE_READONLY;
-    }
-    umask(old);
+    int r = sqlite3_open_v2(s->path, &s->handle, how | SQLITE_OPEN_NOMUTEX, NULL);
     if (r == SQLITE_OK)
+        r = set_up(s, reader, &wal);
+    umask(old);
+    if (r == SQLITE_OK && wal)
         return 0;
+    if (r == SQLITE_OK) {
+        snprintf(s->base.reason, sizeof s->base.reason,
+                 "%s: the database needs a file on a file system that can hold its write-ahead log", s->path);
+        return -EINVAL;
+    }
     if (r == SQLITE_READONLY) {
         snprintf(s->base.reason, sizeof s->base.reason, "%s: the file can't be written", s->path);
         return -EROFS;
@@ -328,7 +346,7 @@ static int open_file(struct sqlite *s)
     return failed(s);
 }
 
-int wv_db_sqlite_open(struct wv_db **ret, const char *path, char reason[WV_DB_REASON_BYTES])
+int wv_db_sqlite_open(struct wv_db **ret, const char *path, bool reader, char reason[WV_DB_REASON_BYTES])
 {
     if (!*path) {
         snprintf(reason, WV_DB_REASON_BYTES, "sqlite: needs the path of a file behind it");
@@ -342,7 +360,7 @@ int wv_db_sqlite_open(struct wv_db **ret, const char *path, char reason[WV_DB_RE
         return -ENOMEM;
     }
     s->base.driver = &driver;
-    int r = open_file(s);
+    int r = open_file(s, reader);
     if (r < 0) {
         snprintf(reason, WV_DB_REASON_BYTES, "%s", s->base.reason);
         close_sqlite(&s->base);

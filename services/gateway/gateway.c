@@ -25,11 +25,10 @@
 #define BEAT_NS      (200 * WV_NS_PER_MS)
 #define DRAIN_NS     (8 * WV_NS_PER_S)
 #define SWEEP_NS     (3600 * WV_NS_PER_S)
-#define FILES_SPARE  128 /* descriptors beside connections */
+#define FILES_SPARE  192 /* descriptors beside connections */
 #define LIMIT_PLACES 65536
 #define HEAD_MAX     8192
 #define SIGNALS_NAME "wavry-signals"
-#define STORES_MAX   64
 
 int64_t wv_gateway_unix_s(void)
 {
@@ -276,36 +275,48 @@ static int make_secrets(struct wv_gateway *g, struct wv_store *store,
     return r;
 }
 
-static int open_stores(struct wv_gateway *g)
+/* One more connection to the database, with a thread, for LANE. ISSUER (NULL: they are there already): the
+ * secrets are made by it. */
+static int open_store(struct wv_gateway *g, enum wv_lane lane, uint8_t *ret_issuer)
 {
     const char *url = wv_config_string(g->settings.config, "database");
-    size_t n =
-        strncmp(url, "sqlite:", 7) != 0 ? (size_t)wv_config_int(g->settings.config, "store_threads") : 1;
-    struct wv_store *stores[STORES_MAX];
     char reason[WV_DB_REASON_BYTES] = "";
-    size_t made = 0;
-    uint8_t issuer[WV_LEASES_SEED_BYTES];
-    int r = 0;
-    for (; r == 0 && made < WV_MIN(n, (size_t)STORES_MAX); made += r == 0)
-        r = wv_store_open(&stores[made], url, reason);
-    if (r == 0) {
-        r = make_secrets(g, stores[0], issuer);
-        snprintf(reason, sizeof reason, "%s", wv_store_reason(stores[0]));
+    struct wv_store *store = NULL;
+    int r =
+        lane == WV_LANE_ASK ? wv_store_open_reader(&store, url, reason) : wv_store_open(&store, url, reason);
+    if (r == 0 && ret_issuer) {
+        r = make_secrets(g, store, ret_issuer);
+        snprintf(reason, sizeof reason, "%s", wv_store_reason(store));
     }
     if (r < 0)
         wv_error("the database can't be used", "error=\"%s\" reason=\"%s\" do=\"%s\"", strerror(-r), reason,
                  wv_store_advice(r));
     if (r == 0)
+        r = wv_jobs_serve(g->jobs, lane, store);
+    if (r < 0)
+        wv_store_close(store);
+    return r;
+}
+
+/* SQLite has one writer and, for signaling, one reader beside it; they are closed in the reverse order, for
+ * only a writer can tidy up at the end. */
+static int open_stores(struct wv_gateway *g)
+{
+    const char *url = wv_config_string(g->settings.config, "database");
+    int64_t n = strncmp(url, "sqlite:", 7) != 0 ? wv_config_int(g->settings.config, "store_threads") : 1;
+    uint8_t issuer[WV_LEASES_SEED_BYTES];
+    int r = wv_jobs_new(&g->jobs, wake, g);
+    if (r == 0)
+        r = wv_jobs_serve(g->jobs, WV_LANE_SLOW, NULL);
+    for (int64_t i = 0; r == 0 && i < n; i++)
+        r = open_store(g, WV_LANE_STORE, i == 0 ? issuer : NULL);
+    for (int64_t i = 0; r == 0 && i < n; i++)
+        r = open_store(g, WV_LANE_ASK, NULL);
+    if (r == 0)
         r = wv_spare_new(&g->spare);
     if (r == 0)
         r = wv_live_new(g, issuer);
     explicit_bzero(issuer, sizeof issuer);
-    if (r == 0)
-        r = wv_jobs_new(&g->jobs, stores, made, wake, g);
-    if (r == 0)
-        return 0;
-    while (made)
-        wv_store_close(stores[--made]);
     return r;
 }
 

@@ -29,7 +29,6 @@ struct worker {
     struct wv_jobs *jobs;
     enum wv_lane lane;
     struct wv_store *store;
-    unsigned asked; /* jobs of lane ASK in a row */
     pthread_t thread;
 };
 
@@ -41,7 +40,7 @@ struct wv_jobs {
     wv_jobs_wake_fn wake;
     void *userdata;
     size_t n;
-    struct worker workers[];
+    struct worker workers[WV_JOBS_THREADS];
 };
 
 static void put(struct queue *q, struct job *job)
@@ -64,21 +63,6 @@ static struct job *take(struct queue *q)
     return job;
 }
 
-/* The lane whose threads serve LANE. */
-static struct lane *served_by(struct wv_jobs *jobs, enum wv_lane lane)
-{
-    return &jobs->lanes[lane == WV_LANE_ASK ? WV_LANE_STORE : lane];
-}
-
-static struct job *take_next(struct worker *w)
-{
-    struct queue *own = &w->jobs->lanes[w->lane].waiting;
-    struct queue *ask = &w->jobs->lanes[WV_LANE_ASK].waiting;
-    bool first = w->lane == WV_LANE_STORE && ask->first && (w->asked < WV_JOBS_ASK_ROW || !own->first);
-    w->asked = first ? w->asked + 1 : 0;
-    return take(first ? ask : own);
-}
-
 static void *run_lane(void *userdata)
 {
     struct worker *w = userdata;
@@ -86,7 +70,7 @@ static void *run_lane(void *userdata)
     struct lane *lane = &jobs->lanes[w->lane];
     pthread_mutex_lock(&jobs->lock);
     for (;;) {
-        struct job *job = take_next(w);
+        struct job *job = take(&lane->waiting);
         if (!job) {
             if (jobs->stopping)
                 break;
@@ -116,18 +100,9 @@ static void stop(struct wv_jobs *jobs)
         pthread_join(jobs->workers[i].thread, NULL);
 }
 
-static void fini(struct wv_jobs *jobs)
+int wv_jobs_new(struct wv_jobs **ret, wv_jobs_wake_fn wake, void *userdata)
 {
-    for (int i = 0; i < WV_LANES; i++)
-        pthread_cond_destroy(&jobs->lanes[i].wanted);
-    pthread_mutex_destroy(&jobs->lock);
-    free(jobs);
-}
-
-int wv_jobs_new(struct wv_jobs **ret, struct wv_store *const *stores, size_t n, wv_jobs_wake_fn wake,
-                void *userdata)
-{
-    struct wv_jobs *jobs = calloc(1, sizeof *jobs + (n + 1) * sizeof jobs->workers[0]);
+    struct wv_jobs *jobs = calloc(1, sizeof *jobs);
     if (!jobs)
         return -ENOMEM;
     jobs->wake = wake;
@@ -141,19 +116,20 @@ int wv_jobs_new(struct wv_jobs **ret, struct wv_store *const *stores, size_t n, 
     jobs->lanes[WV_LANE_STORE].max = WV_JOBS_STORE_MAX;
     jobs->lanes[WV_LANE_ASK].max = WV_JOBS_ASK_MAX;
     jobs->lanes[WV_LANE_SLOW].max = WV_JOBS_SLOW_MAX;
-    for (size_t i = 0; i <= n; i++) {
-        struct worker *w = &jobs->workers[i];
-        *w = (struct worker){.jobs = jobs, .lane = i < n ? WV_LANE_STORE : WV_LANE_SLOW};
-        w->store = i < n ? stores[i] : NULL;
-        int r = pthread_create(&w->thread, NULL, run_lane, w);
-        if (r != 0) {
-            stop(jobs);
-            fini(jobs);
-            return -r;
-        }
-        jobs->n++;
-    }
     *ret = jobs;
+    return 0;
+}
+
+int wv_jobs_serve(struct wv_jobs *jobs, enum wv_lane lane, struct wv_store *take_store)
+{
+    if (jobs->n == WV_JOBS_THREADS)
+        return -ENOBUFS;
+    struct worker *w = &jobs->workers[jobs->n];
+    *w = (struct worker){.jobs = jobs, .lane = lane, .store = take_store};
+    int r = pthread_create(&w->thread, NULL, run_lane, w);
+    if (r != 0)
+        return -r;
+    jobs->n++;
     return 0;
 }
 
@@ -163,9 +139,12 @@ struct wv_jobs *wv_jobs_free(struct wv_jobs *jobs)
         return NULL;
     stop(jobs);
     wv_jobs_deliver(jobs);
-    for (size_t i = 0; i < jobs->n; i++)
-        wv_store_close(jobs->workers[i].store);
-    fini(jobs);
+    while (jobs->n)
+        wv_store_close(jobs->workers[--jobs->n].store);
+    for (int i = 0; i < WV_LANES; i++)
+        pthread_cond_destroy(&jobs->lanes[i].wanted);
+    pthread_mutex_destroy(&jobs->lock);
+    free(jobs);
     return NULL;
 }
 
@@ -180,7 +159,7 @@ int wv_jobs_run(struct wv_jobs *jobs, enum wv_lane lane, wv_job_fn work, wv_job_
     bool full = l->waiting.n >= l->max || jobs->stopping;
     if (!full) {
         put(&l->waiting, job);
-        pthread_cond_signal(&served_by(jobs, lane)->wanted);
+        pthread_cond_signal(&l->wanted);
     }
     pthread_mutex_unlock(&jobs->lock);
     if (full)

@@ -4,4 +4,5 @@ target_sources(wv-gateway PRIVATE
   signal_link.c signal_message.c signal_route.c)
 wv_test(test_gateway_presence DEPS wv-gateway)
 wv_test(test_gateway_relays DEPS wv-gateway)
+wv_test(test_gateway_signal DEPS wv-gateway)
 wv_fuzz(fuzz_gateway_signal DEPS wv-gateway)

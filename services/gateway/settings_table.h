@@ -21,7 +21,9 @@ static const struct wv_config_entry wv_gateway_config[] = {
      "reload."},
     {"database", WV_CONFIG_STRING, "sqlite:/var/lib/wavry-gateway/gateway.db", 0, 0, NULL,
      "sqlite:PATH, or postgresql://... for several gateways that share it."},
-    {"store_threads", WV_CONFIG_INT, "4", 1, 64, NULL, "Connections to PostgreSQL; SQLite always has one."},
+    {"store_threads", WV_CONFIG_INT, "4", 1, 64, NULL,
+     "Connections to PostgreSQL for requests, and as many that read for signaling; SQLite always has one of "
+     "each."},
     {"log_level", WV_CONFIG_CHOICE, "info", 0, 0, "error|warning|notice|info|debug",
      "What is logged. Read again on a reload."},
     {"max_connections", WV_CONFIG_INT, "12000", 16, 1000000, NULL,

@@ -447,9 +447,9 @@ static void recheck(struct wv_signal *s, const char *account, uint64_t now)
     wv_signal_route_changed(s);
     for (size_t i = 0; i < s->n_slots; i++) {
         struct wv_signal_connection *c = s->slots[i];
-        if (!c || c->state != WV_SIGNAL_WELCOMED)
+        if (!c || (c->state != WV_SIGNAL_WELCOMED && c->state != WV_SIGNAL_ASKING))
             continue;
-        if (!account[0])
+        if (!account[0] || c->state == WV_SIGNAL_ASKING) /* whose answer may be older than the change */
             c->must_check = true;
         else if (!strcmp(account, c->machine.account))
             check_again(c, now);

@@ -93,10 +93,12 @@ static size_t bucket_of(struct wv_signal *s, const uint8_t *from, const uint8_t 
     return value % WV_SIGNAL_ACCESS_BUCKETS;
 }
 
+/* What was asked before a change of rights answers those who waited for it then, and nobody after them. */
 static struct wv_signal_access *find_access(struct wv_signal *s, const uint8_t *from, const uint8_t *to)
 {
     struct wv_signal_access *a = s->access[bucket_of(s, from, to)];
-    while (a && (memcmp(a->from, from, sizeof a->from) != 0 || memcmp(a->to, to, sizeof a->to) != 0))
+    while (a &&
+           (a->stale || memcmp(a->from, from, sizeof a->from) != 0 || memcmp(a->to, to, sizeof a->to) != 0))
         a = a->next;
     return a;
 }

@@ -31,6 +31,20 @@ int wv_store_open(struct wv_store **ret, const char *url, char reason[WV_DB_REAS
     return 0;
 }
 
+int wv_store_open_reader(struct wv_store **ret, const char *url, char reason[WV_DB_REASON_BYTES])
+{
+    struct wv_store *s = calloc(1, sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    int r = wv_db_open_reader(&s->db, url, reason);
+    if (r < 0) {
+        wv_store_close(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
 struct wv_store *wv_store_close(struct wv_store *s)
 {
     if (s)

@@ -22,6 +22,8 @@ struct wv_store;
 
 /* Opens and migrates. REASON says what is wrong. Errors of wv_db_open() and wv_db_migrate(). */
 int wv_store_open(struct wv_store **ret, const char *url, char reason[WV_DB_REASON_BYTES]);
+/* For what only reads, beside one that is open already and is closed after it. See wv_db_open_reader(). */
+int wv_store_open_reader(struct wv_store **ret, const char *url, char reason[WV_DB_REASON_BYTES]);
 struct wv_store *wv_store_close(struct wv_store *s);
 struct wv_db *wv_store_db(struct wv_store *s);
 const char *wv_store_reason(const struct wv_store *s);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static char folder[] = "/tmp/wavry-db-XXXXXX", url[400], reason[WV_DB_REASON_BYTES];
 static struct wv_db *db;
@@ -263,6 +264,85 @@ START_TEST(transactions_within_transactions)
 }
 END_TEST
 
+static int64_t count_by(struct wv_db *by, const char *sql)
+{
+    int64_t n = -1;
+    ck_assert_msg(wv_db_run(by, sql, NULL, 0, number, &n, NULL) == 0, "%s", wv_db_reason(by));
+    return n;
+}
+
+/* Were it to wait, it would wait for this very thread. */
+START_TEST(a_reader_waits_for_no_writer_and_sees_what_was_committed)
+{
+    static const char owners[] = "SELECT count(*) FROM owners";
+    struct wv_db *reader;
+    char path[420];
+    with_schema(_i);
+    ck_assert_msg(wv_db_open_reader(&reader, url, reason) == 0, "%s", reason);
+    for (int64_t i = 0; i < 50; i++) {
+        ck_assert_int_eq(wv_db_begin(db), 0);
+        ck_assert_int_eq(add_owner(2 * i, i % 2 ? "odd" : "even"), 0);
+        ck_assert_int_eq(count_by(reader, owners), 0);
+        ck_assert_int_eq(wv_db_commit(db), 0);
+        ck_assert_int_eq(count_by(reader, owners), 1);
+        ck_assert_int_eq(run("DELETE FROM owners"), 0);
+        ck_assert_int_eq(count_by(reader, owners), 0);
+    }
+    if (_i == 0)
+        ck_assert_int_eq(wv_db_run(reader, "DELETE FROM owners", NULL, 0, NULL, NULL, NULL), -EROFS);
+    ck_assert_ptr_null(wv_db_close(reader));
+    snprintf(path, sizeof path, "%s-wal", url + strlen("sqlite:"));
+    db = wv_db_close(db);
+    ck_assert_int_lt(access(path, F_OK), 0); /* the log is folded into the file at the end */
+    open_db();
+    drop_all();
+    teardown();
+}
+END_TEST
+
+/* Its server was restarted, say: nobody who asks is told so. */
+START_TEST(a_reader_that_lost_its_connection_asks_again)
+{
+    struct wv_db *reader;
+    with_schema(1);
+    ck_assert_int_eq(add_owner(1, "a"), 0);
+    ck_assert_msg(wv_db_open_reader(&reader, url, reason) == 0, "%s", reason);
+    int64_t pid = count_by(reader, "SELECT pg_backend_pid()");
+    ck_assert_int_eq(wv_db_run(db, "SELECT pg_terminate_backend(CAST($1 AS int), 20000)",
+                               WV_DB_ARGS(WV_DB_I(pid)), 1, NULL, NULL, NULL),
+                     0);
+    ck_assert_int_eq(count_by(reader, "SELECT count(*) FROM owners"), 1);
+    ck_assert_int_ne(count_by(reader, "SELECT pg_backend_pid()"), pid);
+    wv_db_close(reader);
+    teardown();
+}
+END_TEST
+
+/* A reader has the same file as its writer: whatever lies at the path. */
+START_TEST(a_reader_stays_with_the_file_of_its_writer)
+{
+    struct wv_db *reader;
+    char path[400], away[420];
+    with_schema(0);
+    snprintf(path, sizeof path, "%s", url + strlen("sqlite:"));
+    snprintf(away, sizeof away, "%s.away", path);
+    ck_assert_int_eq(add_owner(1, "a"), 0);
+    ck_assert_msg(wv_db_open_reader(&reader, url, reason) == 0, "%s", reason);
+    ck_assert_int_eq(count_by(reader, "SELECT count(*) FROM owners"), 1);
+    ck_assert_int_eq(rename(path, away), 0);
+    FILE *other = fopen(path, "w");
+    ck_assert_ptr_nonnull(other);
+    fclose(other);
+    ck_assert_int_eq(add_owner(2, "b"), -ESTALE);
+    ck_assert_int_eq(count_by(reader, "SELECT count(*) FROM owners"), 1);
+    ck_assert_int_eq(rename(away, path), 0);
+    ck_assert_int_eq(add_owner(2, "b"), 0);
+    ck_assert_int_eq(count_by(reader, "SELECT count(*) FROM owners"), 2);
+    wv_db_close(reader);
+    teardown();
+}
+END_TEST
+
 /* What is written into a file that was taken away is lost with the process that holds it. */
 START_TEST(a_file_that_was_taken_away_takes_nothing)
 {
@@ -350,6 +430,7 @@ START_TEST(what_can_not_be_opened)
     } bad[] = {
         {"mysql://x", -EINVAL},
         {"sqlite:", -EINVAL},
+        {"sqlite::memory:", -EINVAL}, /* what is acknowledged must survive */
         {"sqlite:/nonexistent/folder/x.db", -ENOENT},
         {"sqlite:/dev/null/x.db", -ENOENT},
         {"postgresql:///?host=/nonexistent", -ECONNREFUSED},
@@ -407,6 +488,10 @@ int main(void)
     tcase_add_loop_test(t, what_was_acknowledged_survives_a_kill, 0, kinds);
     tcase_add_loop_test(t, a_copy_is_made_while_it_is_used, 0, kinds);
     tcase_add_loop_test(t, transactions_within_transactions, 0, kinds);
+    tcase_add_loop_test(t, a_reader_waits_for_no_writer_and_sees_what_was_committed, 0, kinds);
+    tcase_add_test(t, a_reader_stays_with_the_file_of_its_writer);
+    if (kinds == 2)
+        tcase_add_test(t, a_reader_that_lost_its_connection_asks_again);
     tcase_add_test(t, a_file_that_was_taken_away_takes_nothing);
     tcase_add_test(t, what_can_not_be_opened);
     tcase_add_test(t, a_file_of_our_own);
