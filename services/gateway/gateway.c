@@ -28,6 +28,7 @@
 #define FILES_SPARE  192 /* descriptors beside connections */
 #define LIMIT_PLACES 65536
 #define HEAD_MAX     8192
+#define RECORD_MAX   16384 /* of TLS (RFC 8446, 5.1) */
 #define SIGNALS_NAME "wavry-signals"
 
 int64_t wv_gateway_unix_s(void)
@@ -233,6 +234,9 @@ static int open_loop(struct wv_gateway *g)
     lws_set_log_level(LLL_ERR | LLL_WARN, log_library);
     if (*certificate) {
         info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+        /* A record is read as a whole. What the library leaves of one looks to http.c as if somebody had
+         * pipelined, and whoever sends a body on a connection that was used before was closed for it. */
+        info.pt_serv_buf_size = LWS_PRE + RECORD_MAX;
         info.ssl_cert_filepath = certificate;
         info.ssl_private_key_filepath = wv_config_string(g->settings.config, "tls_key");
         info.ssl_options_set = SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_COMPRESSION |

@@ -238,7 +238,8 @@ static bool expect_body(struct wv_request *q)
 
 /* libwebsockets 4.1 takes a request's head for its body, and calls us for ever, when the request has a body
  * and its head was read together with what was before it: pipelined. What it has read ahead it tells for all
- * connections in one; a first request's head can't be among it. */
+ * connections in one; a first request's head can't be among it, and nothing that OpenSSL keeps (gateway.c).
+ */
 static bool is_pipelined(struct lws *wsi, const char *method)
 {
     bool plain = !strcmp(method, "GET") && lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) == 0;

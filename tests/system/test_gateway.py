@@ -2,6 +2,7 @@
 """wavry-gateway as a process, over SQLite or, when WAVRY_TEST_POSTGRES names one, PostgreSQL: accounts, sign-in,
 machines, shares, administration, and everything that a stranger may send. docs/openapi.yaml is checked by the way."""
 import concurrent.futures
+import http.client
 import json
 import os
 import select
@@ -563,11 +564,32 @@ class Life(GatewayTest):
                         "2", "-subj", "/CN=gateway.test", "-keyout", self.path("tls.key"), "-out", self.path("tls.pem")],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
 
-    def test_tls_and_its_renewal_without_a_break(self):
+    def with_tls(self):
         self.certificate()
         self.tls = True
-        options = ("--set", f"tls_certificate={self.path('tls.pem')}", "--set", f"tls_key={self.path('tls.key')}")
-        process = self.gateway(*options, listen="0")
+        return ("--set", f"tls_certificate={self.path('tls.pem')}", "--set", f"tls_key={self.path('tls.key')}")
+
+    def test_a_large_request_on_a_used_connection_is_answered(self):
+        """Head and body in one TLS record, as a browser may send them, is no pipelined request."""
+        self.gateway(*self.with_tls(), listen="0")
+        key = json.dumps({"key": Machine().key})
+        connection = self.connect()
+        for size in (100, 3000, 4000, 4090, 4100, 5000, 8000, 12000, 16000, 16384, 20000, 40000, 65536, 100):
+            body = key.ljust(size).encode()
+            head = (f"POST /v1/challenge HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    f"Content-Length: {len(body)}\r\n\r\n").encode()
+            self.ok("GET", "/healthz", connection=connection)
+            held = connection.sock
+            held.sendall(head + body)
+            answer = http.client.HTTPResponse(held)
+            answer.begin()
+            self.assertEqual((answer.status, len(json.loads(answer.read())["challenge"])), (200, 43), size)
+            self.ok("POST", "/v1/challenge", {"key": Machine().key}, connection=connection)
+            self.assertIs(connection.sock, held)  # still the same
+        connection.close()
+
+    def test_tls_and_its_renewal_without_a_break(self):
+        process = self.gateway(*self.with_tls(), listen="0")
         held = self.connect()
         self.assertIn("strict-transport-security", self.ok("GET", "/readyz", connection=held).headers)
         first = held.sock.getpeercert(True)
