@@ -408,6 +408,119 @@ START_TEST(only_its_own_port_is_the_relays)
 }
 END_TEST
 
+/* ---- the peer's side: whoever can send to it from the relay's address is not yet the relay ---- */
+
+static int hear(struct rift_relay_client *c, const uint8_t *d, size_t len)
+{
+    const uint8_t *payload;
+    size_t n;
+    return rift_relay_client_receive(c, d, len, k.clock.now, KIT_UNIX, &payload, &n);
+}
+
+static enum rift_relay_client_state state_of(const struct rift_relay_client *c)
+{
+    struct rift_relay_client_status s;
+    rift_relay_client_get_status(c, &s);
+    return s.state;
+}
+
+/* What C sends now; the transaction in it. */
+static const uint8_t *next_of(struct rift_relay_client *c, uint8_t d[RIFT_RELAY_BIND_BYTES])
+{
+    size_t len;
+    k.clock.now += S;
+    ck_assert_int_eq(rift_relay_client_send(c, d, RIFT_RELAY_BIND_BYTES, k.clock.now, &len), 0);
+    return d + TRANSACTION_AT;
+}
+
+static struct rift_relay_client *asking(void)
+{
+    struct rift_lease terms = kit_terms(&k, 0, 1, 1);
+    struct rift_relay_client *c;
+    uint8_t lease[RIFT_LEASE_BYTES];
+    kit_sign(&k, &terms, lease);
+    ck_assert_int_eq(rift_relay_client_new(&c, lease, k.peers[5].secret, k.clock.now), -EINVAL); /* not his */
+    ck_assert_int_eq(rift_relay_client_new(&c, lease, k.peers[1].secret, k.clock.now), 0);
+    return c;
+}
+
+START_TEST(answers_to_somebody_else_are_none)
+{
+    struct rift_relay_client *c = asking();
+    struct rift_relay_challenged challenged = {.unix_s = KIT_UNIX};
+    struct rift_relay_bound bound = {.side = 1, .left_s = 60, .header = {RIFT_RELAY_DATA, 1}};
+    struct rift_relay_refused refused = {.reason = RIFT_RELAY_UNPROVEN};
+    uint8_t d[RIFT_RELAY_BIND_BYTES], answer[256];
+    memcpy(challenged.transaction, next_of(c, d), sizeof challenged.transaction);
+    challenged.transaction[7] ^= 1;
+    rift_relay_write_challenged(&challenged, answer);
+    ck_assert_int_eq(hear(c, answer, RIFT_RELAY_CHALLENGE_BYTES), RIFT_RELAY_CLIENT_IDLE);
+    challenged.transaction[7] ^= 1;
+    rift_relay_write_challenged(&challenged, answer);
+    ck_assert_int_eq(hear(c, answer, RIFT_RELAY_CHALLENGE_BYTES), 0);
+    memcpy(bound.transaction, next_of(c, d), sizeof bound.transaction);
+    memcpy(refused.transaction, bound.transaction, sizeof refused.transaction);
+    refused.transaction[0] ^= 1;
+    rift_relay_write_refused(&refused, answer);
+    ck_assert_int_eq(hear(c, answer, RIFT_RELAY_REFUSED_BYTES), RIFT_RELAY_CLIENT_IDLE);
+    bound.transaction[0] ^= 1;
+    rift_relay_write_bound(&bound, answer);
+    ck_assert_int_eq(hear(c, answer, RIFT_RELAY_BOUND_BYTES), RIFT_RELAY_CLIENT_IDLE);
+    bound.transaction[0] ^= 1;
+    for (unsigned side = 0; side < 3; side += 2) { /* of the other side, of none */
+        bound.side = (uint8_t)side;
+        rift_relay_write_bound(&bound, answer);
+        ck_assert_int_eq(hear(c, answer, RIFT_RELAY_BOUND_BYTES), RIFT_RELAY_CLIENT_IDLE);
+    }
+    ck_assert_int_eq(state_of(c), RIFT_RELAY_CLIENT_ASKING);
+    bound.side = 1;
+    rift_relay_write_bound(&bound, answer);
+    answer[1] ^= 1; /* another version */
+    ck_assert_int_eq(hear(c, answer, RIFT_RELAY_BOUND_BYTES), RIFT_RELAY_CLIENT_IDLE);
+    answer[1] ^= 1;
+    ck_assert_int_eq(hear(c, answer, RIFT_RELAY_BOUND_BYTES), 0);
+    ck_assert_int_eq(state_of(c), RIFT_RELAY_CLIENT_BOUND);
+    rift_relay_client_free(c);
+}
+END_TEST
+
+START_TEST(pongs_and_data_of_another_channel_are_none)
+{
+    struct rift_relay_client *c = asking();
+    struct rift_relay_ping pong = {.kind = RIFT_RELAY_PONG, .flags = RIFT_RELAY_FLAG_DRAINING};
+    uint8_t d[RIFT_RELAY_PING_BYTES],
+        header[RIFT_RELAY_HEADER_BYTES] = {RIFT_RELAY_DATA, 1, 2, 3, 4, 5, 6, 7};
+    uint8_t data[RIFT_RELAY_HEADER_BYTES + 1] = {RIFT_RELAY_DATA};
+    struct rift_relay_client_status s;
+    ck_assert_int_eq(hear(c, data, sizeof data), RIFT_RELAY_CLIENT_IDLE); /* not bound: its header is zeros */
+    rift_relay_write_ping(&pong, d);
+    ck_assert_int_eq(hear(c, d, sizeof d), RIFT_RELAY_CLIENT_IDLE);
+    rift_relay_client_resume(c, header, k.clock.now);
+    memcpy(data, header, sizeof header);
+    ck_assert_int_eq(hear(c, data, RIFT_RELAY_HEADER_BYTES), RIFT_RELAY_CLIENT_IDLE); /* nothing in it */
+    ck_assert_int_eq(hear(c, data, sizeof data), RIFT_RELAY_CLIENT_PAYLOAD);
+    rift_relay_write_ping(&pong, d); /* channel 0 */
+    ck_assert_int_eq(hear(c, d, sizeof d), RIFT_RELAY_CLIENT_IDLE);
+    memcpy(pong.channel, header + 1, sizeof pong.channel);
+    pong.id = 2; /* even: no client asks by that */
+    rift_relay_write_ping(&pong, d);
+    ck_assert_int_eq(hear(c, d, sizeof d), RIFT_RELAY_CLIENT_IDLE);
+    pong = (struct rift_relay_ping){.kind = RIFT_RELAY_PING};
+    memcpy(pong.channel, header + 1, sizeof pong.channel);
+    rift_relay_write_ping(&pong, d);
+    ck_assert_int_eq(hear(c, d, sizeof d), RIFT_RELAY_CLIENT_IDLE);
+    rift_relay_client_get_status(c, &s);
+    ck_assert(!s.draining);
+    pong.kind = RIFT_RELAY_PONG;
+    pong.flags = RIFT_RELAY_FLAG_DRAINING;
+    rift_relay_write_ping(&pong, d);
+    ck_assert_int_eq(hear(c, d, sizeof d), 0);
+    rift_relay_client_get_status(c, &s);
+    ck_assert(s.draining);
+    rift_relay_client_free(c);
+}
+END_TEST
+
 /* ---- STUN ---- */
 
 static bool is_answered(const struct rift_relay_address *from, const void *request, size_t len)
@@ -470,6 +583,8 @@ int main(void)
     tcase_add_test(t, records_of_another_relay_and_place);
     tcase_add_test(t, configurations_that_make_no_sense);
     tcase_add_test(t, only_its_own_port_is_the_relays);
+    tcase_add_test(t, answers_to_somebody_else_are_none);
+    tcase_add_test(t, pongs_and_data_of_another_channel_are_none);
     tcase_add_test(t, stun_that_is_not_answered);
     return wv_run_suite(s);
 }
