@@ -2,6 +2,7 @@
 its files live in a temporary folder. Used with Python's unittest; the folder of the programs is in WAVRY_BIN."""
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,7 +17,9 @@ STAGES = ["capture", "encoder", "transport", "input", "identity", "reach"]
 
 
 def wait_for(condition, seconds, what):
-    """Polls CONDITION until it is true; its value is returned. Fails the test after SECONDS."""
+    """Polls CONDITION until it is true; its value is returned. Fails the test after SECONDS, and never within a minute: a
+    machine may be busy, and only who fails waits so long."""
+    seconds = max(seconds, 60)
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -27,10 +30,24 @@ def wait_for(condition, seconds, what):
         time.sleep(0.02)
 
 
+def free_port(kind):
+    """One below those that the kernel gives to who asks for any: nobody gets it before it is used."""
+    while True:
+        port = random.randrange(10000, 30000)
+        try:
+            with socket.socket(socket.AF_INET6, kind) as s:
+                s.bind(("::", port))
+            return port
+        except OSError:
+            pass
+
+
 def free_udp_port():
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
-        s.bind(("::", 0))
-        return s.getsockname()[1]
+    return free_port(socket.SOCK_DGRAM)
+
+
+def free_tcp_port():
+    return free_port(socket.SOCK_STREAM)
 
 
 class SystemTest(unittest.TestCase):
@@ -112,7 +129,7 @@ class SystemTest(unittest.TestCase):
     def ctl(self, *arguments):
         return subprocess.run([f"{BIN}/wavryctl", "--socket", self.path(f"{self.place}.run/control.sock"),
                                *arguments],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=20)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
 
     def stages(self):
         """{name: row} of `wavryctl stages --json`, {} when there is no answer."""
@@ -168,7 +185,7 @@ class SystemTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         return json.loads(result.stdout)
 
-    def client(self, name, *arguments, timeout=30, **kwargs):
+    def client(self, name, *arguments, timeout=90, **kwargs):
         """Runs wavry-client as NAME to its end: own identity, own known hosts. Returns (exit code, what it said)."""
         result = subprocess.run([f"{BIN}/wavry-client", *arguments, "--identity", self.path(f"{name}.identity"), "--set",
                                  f"known_hosts={self.path(name)}.known"], stdin=subprocess.DEVNULL,
@@ -199,7 +216,7 @@ class SystemTest(unittest.TestCase):
         status, said = self.client(name, "pair", f"127.0.0.1:{self.port}", "--code", code, "--name", name)
         self.assertEqual(status, 0, said)
 
-    def paired_viewer(self, name, *options, seconds=60):
+    def paired_viewer(self, name, *options, seconds=220):
         """As viewer(), of a client that was paired: it knows the host from then."""
         return self.start(name, [f"{BIN}/wavry-client", f"127.0.0.1:{self.port}", "--headless", "--identity",
                                  self.path(f"{name}.identity"), "--set", f"known_hosts={self.path(name)}.known",
@@ -214,12 +231,17 @@ class SystemTest(unittest.TestCase):
         return key
 
     def probe(self, seconds, *options):
-        """Starts wavry-probe, authorized; its JSON goes to probe.json."""
+        """Starts wavry-probe, authorized; its JSON goes to probe.json. SECONDS are from its start: on a busy machine it may
+        need some to connect. Better let it run and end it by end_probe()."""
         self.authorize(self.path("probe.identity"), "probe")
         return self.start("probe", [f"{BIN}/wavry-probe", "127.0.0.1", "--port", str(self.port), "--identity",
                                     self.path("probe.identity"), "--host-key", self.host_key(), "--seconds", str(seconds), "--json",
                                     self.path("probe.json"), "--snapshot", self.path("probe.png"), "--verbose",
                                     *options])
+
+    def end_probe(self, process):
+        process.send_signal(signal.SIGTERM)
+        return self.probe_result(process, 60)
 
     def probe_result(self, process, timeout):
         self.assertEqual(process.wait(timeout), 0, self.read_log("probe"))
@@ -236,7 +258,7 @@ class SystemTest(unittest.TestCase):
                  lambda: "presses seen again; the probe said:\n" + self.read_log("probe")[-800:] +
                  "\nthe host said:\n" + self.read_log(self.place)[-3000:])
 
-    def viewer(self, name, *options, seconds=60):
+    def viewer(self, name, *options, seconds=220):
         """Starts a client without a window, authorized as NAME; its log is NAME.log."""
         identity = self.path(f"{name}.identity")
         self.authorize(identity, name)

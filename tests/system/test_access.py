@@ -73,7 +73,7 @@ class Access(SystemTest):
         begun = time.monotonic()
         self.assertEqual(self.ctl("revoke", key).returncode, 0)
         while "first" in self.names():
-            self.assertLess(time.monotonic() - begun, 3, "a second, and what wavryctl takes on a busy machine")
+            self.assertLess(time.monotonic() - begun, 10, "a second, and what wavryctl takes on a busy machine")
         status = self.processes["first"].wait(30)
         self.assertNotEqual(status, 0, self.read_log("first"))
         self.sees_pictures("second")  # under a key that the first never had
@@ -117,11 +117,11 @@ class Access(SystemTest):
         self.viewer("guest")
         self.connected("guest")
         self.sees_pictures("guest")
-        end = int(time.time()) + 3
+        end = int(time.time()) + 5
         text = datetime.datetime.fromtimestamp(end, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.assertEqual(self.ctl("grant", self.session("guest")["key"], "view", "--expires", text).returncode, 0)
         while (names := self.names()) == ["guest"]:
-            self.assertLess(time.time(), end + 5)
+            self.assertLess(time.time(), end + 15)
             time.sleep(0.1)
         self.assertGreaterEqual(time.time(), end - 0.2, names)
         self.assertEqual(names, [])

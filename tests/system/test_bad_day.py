@@ -14,7 +14,7 @@ class BadDay(SystemTest):
         _, display = self.xvfb()
         self.target(display)
         self.host(display)
-        probe = self.probe(10)
+        probe = self.probe(220)
         wait_for(lambda: self.presses_seen() > 1, 30, lambda: "presses: " + self.read_log("probe"))
         rng = random.Random(7)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
@@ -25,7 +25,7 @@ class BadDay(SystemTest):
             for _ in range(200):  # handshakes that begin and never go on
                 s.sendto(bytes([1, 1, 0, 0]) + rng.randbytes(1196), ("127.0.0.1", self.port))
         self.wait_for_press()
-        result = self.probe_result(probe, 20)
+        result = self.end_probe(probe)
         self.assertEqual(result["connects"], 1)
         counted = sum(row["value"] for name, row in self.metrics()["transport"].items() if "dropped" in name)
         self.assertGreater(counted, 2000)
@@ -33,9 +33,9 @@ class BadDay(SystemTest):
     def test_unknown_key_is_refused_in_words(self):
         _, display = self.xvfb()
         self.host(display)
-        client = self.start("client", [f"{BIN}/wavry-client", f"127.0.0.1:{self.port}", "--headless", "--seconds", "5",
+        client = self.start("client", [f"{BIN}/wavry-client", f"127.0.0.1:{self.port}", "--headless", "--seconds", "60",
                                        "--identity", self.path("stranger.identity"), "--host-key", self.host_key()])
-        self.assertNotEqual(client.wait(20), 0)
+        self.assertNotEqual(client.wait(90), 0)
         self.assertIn("wavryctl authorize wavry1", self.read_log("client"))
 
     def test_a_host_that_is_not_known_is_not_spoken_with(self):
@@ -71,10 +71,10 @@ class BadDay(SystemTest):
 
     def test_absent_host_is_said_in_words(self):
         port = free_udp_port()
-        client = self.start("client", [f"{BIN}/wavry-client", f"127.0.0.1:{port}", "--headless", "--seconds", "2",
+        client = self.start("client", [f"{BIN}/wavry-client", f"127.0.0.1:{port}", "--headless", "--seconds", "6",
                                        "--identity", self.path("a.identity"), "--host-key",
                                        "wavry1AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"])
-        self.assertNotEqual(client.wait(20), 0)
+        self.assertNotEqual(client.wait(60), 0)
         self.assertIn(str(port), self.read_log("client"))
 
     def test_port_in_use(self):
@@ -84,7 +84,7 @@ class BadDay(SystemTest):
             port = s.getsockname()[1]
             result = subprocess.run([f"{BIN}/wavry-supervisor", "--standalone", "--runtime-dir", self.path("host.run"),
                                      "--state-dir", self.path("host.state"), "--port", str(port), "--display", display],
-                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20,
+                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
                                     check=False)
         self.assertNotEqual(result.returncode, 0)
         self.assertIn(str(port), result.stdout)
@@ -105,7 +105,7 @@ class BadDay(SystemTest):
         server, display = self.xvfb()
         target = self.target(display)
         self.host(display)
-        probe = self.probe(40, "--pause", "60")
+        probe = self.probe(220, "--pause", "60")
         wait_for(lambda: self.presses_seen() > 1, 30, lambda: "presses: " + self.read_log("probe"))
         pids = {name: row["pid"] for name, row in self.stages().items()}
         self.stop(server)
@@ -132,7 +132,7 @@ class BadDay(SystemTest):
         _, display = self.xvfb()
         self.target(display)
         self.host(display)
-        probe = self.probe(30)
+        probe = self.probe(220)
         wait_for(lambda: self.sessions(), 30, "a session")
         probe.kill()
         wait_for(lambda: not self.sessions(), 20, "the session of a vanished client ended")

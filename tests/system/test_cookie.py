@@ -31,7 +31,7 @@ class Cookie(SystemTest):
     def test_stages_get_the_cookie(self):
         self.target(self.display, XAUTHORITY=self.right)
         self.host(self.display, XAUTHORITY=self.right)
-        probe = self.probe(20, "--pause", "60")
+        probe = self.probe(220, "--pause", "60")
         wait_for(lambda: self.presses_seen() > 1, 30, lambda: "presses: " + self.read_log("probe"))
         for root, _, files in os.walk(self.path("host.run")):
             for name in files:

@@ -63,11 +63,14 @@ class Desktop(SystemTest):
         _, host_display = self.xvfb("1280x720")
         self.target(host_display)
         self.host(host_display)
-        probe = self.probe(8)
+        probe = self.probe(220)
         wait_for(lambda: self.presses_seen() > 1, 30, "a press seen")
         subprocess.run(["xrandr", "--fb", "1024x600", "--output", "screen", "--off"],
                        env={**os.environ, "DISPLAY": host_display}, check=True)
-        result = self.probe_result(probe, 20)
+        wait_for(lambda: self.metrics()["encoder"]["width"]["value"] == 1024, 30, lambda: str(self.metrics()["encoder"]))
+        sent = self.sessions()[0]["frames_sent"]
+        wait_for(lambda: self.sessions()[0]["frames_sent"] > sent + 5, 30, "pictures of the new size")
+        result = self.end_probe(probe)
         self.assertEqual((result["width"], result["height"]), (1024, 600))
         self.assertEqual(result["connects"], 1)
 

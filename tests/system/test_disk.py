@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Full disks, where the client and the host write: said in words, and nothing but the file is lost."""
 import os
+import signal
 import subprocess
 import unittest
 
@@ -41,10 +42,11 @@ class Disk(SystemTest):
         self.host(self.display)
         disk = self.small_disk("disk", 64 * KIB)
         client = self.viewer("client", "--record", f"{disk}/video.mkv", "--snapshot", f"{disk}/picture.png",
-                             "--stats-json", f"{disk}/numbers.json", seconds=8)
+                             "--stats-json", f"{disk}/numbers.json")
         self.said("client", f"The recording {disk}/video.mkv has stopped: the disk is full. The session goes on.", 20)
         self.assertEqual(len(self.sessions()), 1)
-        self.assertEqual(client.wait(20), 73, self.read_log("client"))
+        client.send_signal(signal.SIGINT)
+        self.assertEqual(client.wait(60), 73, self.read_log("client"))
         for name in ["picture.png", "numbers.json"]:
             self.assertIn(f"{disk}/{name} can't be written: No space left on device", self.read_log("client"))
         self.assertEqual(os.listdir(disk), ["video.mkv"], "no half file, no temporary file")
@@ -80,8 +82,10 @@ class Disk(SystemTest):
 
     def said_by_probe(self):
         process = self.start("probe", [f"{BIN}/wavry-probe", "127.0.0.1", "--port", str(self.port), "--identity",
-                                       self.path("probe.identity"), "--host-key", self.host_key(), "--seconds", "4"])
-        self.assertEqual(process.wait(30), 0, self.read_log("probe"))
+                                       self.path("probe.identity"), "--host-key", self.host_key(), "--seconds", "220"])
+        wait_for(lambda: any(row["frames_sent"] > 10 for row in self.sessions()), 30, lambda: self.read_log("probe"))
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(60), 0, self.read_log("probe"))
 
 
 if __name__ == "__main__":

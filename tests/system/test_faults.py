@@ -42,7 +42,7 @@ class Faults(SystemTest):
 
     def start_and_press(self, *options):
         self.host_process = self.host(self.display, *options)
-        self.running = self.probe(90, "--pause", "60")
+        self.running = self.probe(220, "--pause", "60")
         wait_for(lambda: self.presses_seen() > 1, 20, lambda: "presses: " + self.read_log("probe"))
 
     def end(self, connects):

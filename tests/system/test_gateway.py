@@ -457,7 +457,7 @@ class Strangers(GatewayTest):
         # Somebody else at the same account, and the owner, are not concerned. An IPv6 /64 is one address.
         self.assertEqual(attempt("192.0.2.2", password=PASSWORD).status, 200)
         errors = []
-        while "login_limited" not in errors and len(errors) < 9:
+        while "login_limited" not in errors and len(errors) < 40:  # one is forgotten in 10 s
             errors.append(attempt(f"2001:db8::{len(errors)}", f"name{len(errors)}").error)
         self.assertGreaterEqual(errors.count("credentials"), 6)
         self.assertEqual(errors[-1], "login_limited")
@@ -467,8 +467,10 @@ class Strangers(GatewayTest):
         for _ in range(8):
             self.assertEqual(attempt("192.0.2.3", password=PASSWORD).status, 200)
         # All requests of an address, but not the probes.
-        seen = [self.request("GET", "/v1/account", headers={"X-Forwarded-For": "192.0.2.9"}).error for _ in range(30)]
-        self.assertIn("limited", seen)
+        seen = ""
+        for _ in range(1000):  # two a second pass
+            seen = seen if seen == "limited" else self.request("GET", "/v1/account", headers={"X-Forwarded-For": "192.0.2.9"}).error
+        self.assertEqual(seen, "limited")
         self.counted("refused_limited_total")
         for _ in range(30):
             self.ok("GET", "/healthz", headers={"X-Forwarded-For": "192.0.2.9"})
@@ -638,7 +640,7 @@ class Life(GatewayTest):
             f.write("[gateway]\nwrong_per_minut=1\n")
         process.send_signal(signal.SIGHUP)
         self.counted("reloads_refused_total")
-        self.assertIn("wrong_per_minut", self.read_log("gateway"))
+        self.said("gateway", "wrong_per_minut")
         self.ok("GET", "/healthz", connection=held)
         held.close()
 

@@ -12,19 +12,13 @@ import time
 import unittest
 
 from gateway_kit import GatewayTest, Machine
-from harness import wait_for
+from harness import free_tcp_port, wait_for
 from signal_kit import Closed, Socket
 from test_signal import Relay
 
 NATS = shutil.which("nats-server", path="/usr/sbin:/usr/bin")
 SERVER = os.environ.get("WAVRY_TEST_POSTGRES")
-AFTER_S = 5  # from a server's return to new connections and signals
-
-
-def free_tcp_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+AFTER_S = 20  # from a server's return to new connections and signals: 5 s on a machine that does nothing else
 
 
 class Peer(threading.Thread):
@@ -168,8 +162,8 @@ class Several(GatewayTest):
         self.nats_port = free_tcp_port()
         self.start_nats()
         self.add_admin()
-        self.a = self.start_gateway("a")
-        self.b = self.start_gateway("b")
+        self.a = self.start_gateway("a", free_tcp_port())
+        self.b = self.start_gateway("b", free_tcp_port())
         self.port = self.a
         self.admin = self.login()
         self.host, self.device = Machine(), Machine()

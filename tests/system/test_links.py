@@ -119,7 +119,7 @@ class Narrow(Link):
 class LossAndDeath(Link):
     def test_transport_dies_and_what_it_had_sent_is_lost(self):
         self.link("delay_ms=20", "loss_percent=3", "kbit=10000", "seed=7")
-        probe = self.probe(90, "--pause", "30")
+        probe = self.probe(220, "--pause", "30")
         wait_for(lambda: self.presses_seen() > 3, 20, lambda: "presses seen first: " + self.read_log("probe"))
         session = self.sessions()[0]["id"]
         for _ in range(5):

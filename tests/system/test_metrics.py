@@ -11,16 +11,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from harness import BIN, SystemTest, main, wait_for
+from harness import BIN, SystemTest, free_tcp_port, main, wait_for
 
 PATTERN = ["--set", "capture.source=test", "--set", "input.backend=none"]
 DASHBOARD = os.path.join(os.path.dirname(__file__), "../../docs/grafana/wavry.json")
-
-
-def free_tcp_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def samples(text):
@@ -44,7 +38,7 @@ class Metrics(SystemTest):
         request = urllib.request.Request(f"http://127.0.0.1:{self.tcp}{path}", method=method, data=data,
                                          headers={"Accept": accept} if accept else {})
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, answer.headers["Content-Type"], answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.headers["Content-Type"], error.read().decode()
@@ -68,7 +62,7 @@ class Metrics(SystemTest):
 
     def test_unix_socket(self):
         with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(5)
+            s.settimeout(30)
             s.connect(self.path("metrics.sock"))
             s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             answer = b"".join(iter(lambda: s.recv(65536), b""))
@@ -109,14 +103,14 @@ class Metrics(SystemTest):
                              ("192.0.2.1:9482", "this machine alone"), ("localhost", "not ADDRESS:PORT"),
                              ("127.0.0.1:70000", "not ADDRESS:PORT"), ("::1:5", "not ADDRESS:PORT")):
             result = subprocess.run([f"{BIN}/wavry-metrics", "--socket", self.path("other.sock"), "--listen", address],
-                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=5)
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=30)
             self.assertEqual(result.returncode, 78, address)
             self.assertIn(why, result.stderr)
 
     def test_the_socket_is_replaced_and_nothing_else(self):
         def run(path):
             return subprocess.run([f"{BIN}/wavry-metrics", "--socket", path], stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, text=True, check=False, timeout=5)
+                                  stderr=subprocess.PIPE, text=True, check=False, timeout=30)
         self.assertEqual(run(self.path("metrics.sock")).returncode, 69)  # somebody serves there
         with open(self.path("precious"), "w") as f:
             f.write("mine")
@@ -141,7 +135,7 @@ class Metrics(SystemTest):
         if not shutil.which("promtool"):
             self.skipTest("promtool (package prometheus) is not installed")
         result = subprocess.run(["promtool", "check", "metrics"], input=self.get()[2], stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True, check=False, timeout=20)
+                                stderr=subprocess.STDOUT, text=True, check=False, timeout=60)
         self.assertEqual((result.returncode, result.stdout), (0, ""))
 
     def test_prometheus(self):
@@ -158,7 +152,7 @@ class Metrics(SystemTest):
         def query(expression):
             url = f"http://127.0.0.1:{web}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
             try:
-                with urllib.request.urlopen(url, timeout=5) as answer:
+                with urllib.request.urlopen(url, timeout=30) as answer:
                     return json.load(answer)["data"]["result"]
             except OSError:
                 return []

@@ -26,6 +26,10 @@ class Pairing(SystemTest):
         """The list, when somebody is there to tell it: identity may just be starting again."""
         return wait_for(lambda: (r := self.ctl("peers")).returncode == 0 and (r.stdout or " "), 30, "the list of peers")
 
+    def as_ann(self, where):
+        return [f"{BIN}/wavry-client", where, "--identity", self.path("ann.identity"), "--set",
+                f"known_hosts={self.path('ann')}.known"]
+
     def key_of(self, name):
         return self.client(name, "--print-key")[1].strip()
 
@@ -41,7 +45,7 @@ class Pairing(SystemTest):
         self.assertEqual(status, 0, said)
         self.assertEqual(self.known("ann"), f"{self.where} {shown['host_key']}\n")
         self.assertIn("laptop", self.peers())
-        status, said = self.client("ann", self.where, "--headless", "--seconds", "2")
+        status, said = self.watches(self.as_ann(self.where))
         self.assertEqual(status, 0, said)  # pictures came
         status, said = self.client("bob", "pair", self.where, "--code", shown["code"], "--give-up", "2")
         self.assertNotEqual(status, 0, said)
@@ -52,7 +56,7 @@ class Pairing(SystemTest):
     def test_a_url_pairs_and_connects(self):
         self.target(self.display)
         url = self.pairing_code("--name", "by url")["url"]
-        status, said = self.client("ann", url, "--headless", "--seconds", "3")
+        status, said = self.watches(self.as_ann(url))
         self.assertEqual(status, 0, said)
         self.assertIn("Paired with", said)
         self.assertIn("Connected to", said)

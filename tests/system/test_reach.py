@@ -4,22 +4,14 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import unittest
 
 import harness
-from harness import BIN, wait_for
+from harness import BIN, free_tcp_port, wait_for
 
 GATEWAY = os.environ.get("WAVRY_GATEWAY", f"{BIN}/wavry-gateway")
 PASSWORD = "correct horse battery"
-
-
-def free_tcp_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def has_address():
@@ -65,7 +57,7 @@ class Reach(harness.SystemTest):
 
     # ---- a person with a machine
 
-    def run_as(self, person, program, *words, stdin="", timeout=60):
+    def run_as(self, person, program, *words, stdin="", timeout=120):
         """Runs PROGRAM with the files of PERSON. Returns (exit code, all that it said)."""
         result = subprocess.run([f"{BIN}/{program}", *words], input=stdin, text=True, timeout=timeout, check=False,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -183,7 +175,7 @@ class Reach(harness.SystemTest):
         self.log_in("alice")
         self.register("alice", "desk")
         self.pair_here("alice")
-        client = self.start("viewer", [f"{BIN}/wavry-client", "desk", "--headless", "--seconds", "60", "--give-up", "30",
+        client = self.start("viewer", [f"{BIN}/wavry-client", "desk", "--headless", "--seconds", "220", "--give-up", "60",
                                        "--stats-json", self.path("viewer.json")], XDG_CONFIG_HOME=self.path("alice"))
         self.said("viewer", "Connected directly.", 40)
         self.stop(self.gateway, signal.SIGKILL)
@@ -200,7 +192,7 @@ class Reach(harness.SystemTest):
         self.assertEqual(code, 0, said)
         wait_for(lambda: len(self.sessions()) == 1, 20, "the first client is still there, in its one session")
         client.send_signal(signal.SIGINT)
-        client.wait(20)
+        client.wait(60)
         with open(self.path("viewer.json")) as f:
             self.assertEqual(json.load(f)["connects"], 1)
 

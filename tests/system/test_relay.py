@@ -338,8 +338,11 @@ class Relay(SystemTest):
             answers += 1
         self.assertGreaterEqual(answers, 5)
         self.assertLess(answers, 30, "only so many for one address")
-        self.assertEqual(self.count("stun_answers_total"), 2 + answers)
-        self.assertEqual(self.count("stun_dropped_total"), 50 - answers)
+        late = []  # on a busy machine
+        wait_for(lambda: self.count("stun_answers_total") + self.count("stun_dropped_total") == 52, WAIT_S, lambda: self.metrics())
+        while len(late) < self.count("stun_answers_total") - 2 - answers and (answer := peer.receive(WAIT_S)):
+            late.append(answer)
+        self.assertEqual(self.count("stun_answers_total"), 2 + answers + len(late))
 
     def test_addresses_that_are_not_served(self):
         self.again(signal.SIGTERM, "--set", "allow=")

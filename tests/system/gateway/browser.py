@@ -11,7 +11,7 @@ import time
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 TAB, ENTER, ESCAPE, SHIFT, SPACE = "\ue004", "\ue007", "\ue00c", "\ue008", " "
-WAIT_S = 30
+WAIT_S = 60
 
 
 class WebDriverError(Exception):

@@ -10,6 +10,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 from browser import TAB, Browser  # noqa: E402
+from harness import free_tcp_port  # noqa: E402
 from gateway_kit import PASSWORD, GatewayTest, Machine, b64, totp  # noqa: E402
 from signal_kit import Socket  # noqa: E402
 
@@ -120,7 +121,7 @@ class PageTest(GatewayTest):
     def serve(self, port=0, name="gateway"):
         self.gateway_process = self.gateway(
             "--set", f"tls_certificate={self.path('tls.pem')}", "--set", f"tls_key={self.path('tls.key')}",
-            "--set", "logins_per_minute=1000", "--set", "wrong_per_minute=1000", listen=f"127.0.0.1:{port}", name=name)
+            "--set", "logins_per_minute=1000", "--set", "wrong_per_minute=1000", listen=f"127.0.0.1:{port or free_tcp_port()}", name=name)
 
     def page(self, view=""):
         return f"https://127.0.0.1:{self.port}/" + (f"#{view}" if view else "")

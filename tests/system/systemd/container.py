@@ -90,7 +90,7 @@ class Container:
         self.state = os.path.join(self.dir, "state")
         os.makedirs(self.state)
         self.tree = make_tree()
-        up = self.bed("up", self.tree, timeout=60)
+        up = self.bed("up", self.tree, timeout=180)
         if up.returncode != 0:
             self.down()
             skip("the container does not boot here: " + up.stdout.strip()[-300:])
@@ -105,10 +105,10 @@ class Container:
         return bed(*arguments, timeout=timeout, STATE=self.state)
 
     def down(self):
-        self.bed("down", timeout=60)
+        self.bed("down", timeout=180)
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def run(self, *command, timeout=30, check=False):
+    def run(self, *command, timeout=120, check=False):
         result = subprocess.run(["nsenter", "-t", str(self.leader), "-a", "--", *command], stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout, check=False)
         if check and result.returncode != 0:
@@ -133,8 +133,13 @@ class Container:
         with open(self.root + path, "w") as f:
             f.write(text)
 
-    def systemctl(self, *arguments, check=True, timeout=30):
+    def systemctl(self, *arguments, check=True, timeout=180):
         return self.run("systemctl", *arguments, check=check, timeout=timeout)
+
+    def wait_status(self, unit, word):
+        """Until systemd knows what the unit has said of itself."""
+        wait_for(lambda: word in self.show(unit, "StatusText").get("StatusText", ""), 30,
+                 lambda: f"{word!r} in the status of {unit}: {self.show(unit, 'StatusText')}")
 
     def show(self, unit, *properties):
         text = self.run("systemctl", "show", unit, *[f"-p{name}" for name in properties]).stdout

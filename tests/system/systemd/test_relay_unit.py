@@ -121,8 +121,8 @@ class RelayUnit(unittest.TestCase):
         container.systemctl("restart", UNIT)
         self.assertNotIn(self.pid(), (0, old))
         self.assert_passing(a, b)
-        self.assertEqual(container.show(UNIT, "NFileDescriptorStore")["NFileDescriptorStore"], "2",
-                         "leases and metrics, once")
+        wait_for(lambda: container.show(UNIT, "NFileDescriptorStore")["NFileDescriptorStore"] == "2", WAIT_S,
+                 "leases and metrics, once")
 
     def test_watchdog(self):
         a, b = self.pair()
@@ -168,6 +168,7 @@ class RelayUnit(unittest.TestCase):
         self.stop()
         container.write("/etc/wavry/relay.conf", "[relay]\nname=r\nlisten=here\n")
         self.assertNotEqual(container.systemctl("start", UNIT, check=False).returncode, 0)
+        wait_for(lambda: container.show(UNIT, "ActiveState")["ActiveState"] == "failed", WAIT_S, "the unit gives up")
         time.sleep(0.5)
         shown = container.show(UNIT, "ActiveState", "NRestarts", "ExecMainStatus")
         self.assertEqual(shown, {"ActiveState": "failed", "NRestarts": "0", "ExecMainStatus": "78"})
