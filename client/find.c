@@ -14,7 +14,8 @@
 #include <time.h>
 
 #define ID_BYTES       RIFT_OFFER_ID_BYTES
-#define RENEW_AT_LEAST 5 /* seconds */
+#define RENEW_AT_LEAST 5    /* seconds */
+#define RENEW_AT_MOST  3600 /* whatever a gateway says of a lease's end */
 /* Of what the gateway says: to open a signal takes the time of many datagrams. */
 #define EVENTS_AT_ONCE  8
 #define EVENTS_APART_NS (20 * WV_NS_PER_MS)
@@ -95,6 +96,15 @@ static void say_once(struct finder *f, const char *error, const char *text)
                  text);
 }
 
+static void say_no_relay(struct finder *f)
+{
+    char text[WV_GATEWAY_NAME_BYTES + 160];
+    snprintf(text, sizeof text,
+             "The gateway %s named a relay that can't be used; only a direct way is left. Tell its operator.",
+             f->account.url.name);
+    say_once(f, "relay", text);
+}
+
 static void say_refused(struct finder *f, const Wavry__Signal__Answer *answer)
 {
     char text[200];
@@ -152,14 +162,32 @@ static void on_signal(struct finder *f, const struct wv_gateway_event *e)
         wavry__signal__signal__free_unpacked(signal, NULL);
 }
 
+/* A lease for anybody else would be worth nothing here, and tell the host nonsense. */
+static bool is_for_us(const struct finder *f, const uint8_t bytes[RIFT_LEASE_BYTES])
+{
+    char keys[2][RIFT_SIGN_KEY_TEXT_BYTES];
+    struct rift_lease terms;
+    if (rift_lease_parse(bytes, RIFT_LEASE_BYTES, &terms) < 0)
+        return false;
+    for (int i = 0; i < 2; i++)
+        rift_sign_key_format(terms.peers[i], keys[i]);
+    int ours = strcmp(keys[1], f->relay_key) == 0;
+    return !strcmp(keys[ours], f->relay_key) && !strcmp(keys[!ours], f->host_relay_key);
+}
+
 static void on_lease(struct finder *f, struct wv_gateway_event *e)
 {
     Wavry__Signal__Lease m = WAVRY__SIGNAL__LEASE__INIT;
     Wavry__Signal__Signal signal = WAVRY__SIGNAL__SIGNAL__INIT;
     uint8_t bytes[RIFT_LEASE_BYTES];
     uint64_t unix_s = (uint64_t)time(NULL);
-    if (strcmp(e->id, f->id_text) != 0 || rift_lease_parse_text(e->lease, bytes) < 0)
+    if (strcmp(e->id, f->id_text) != 0)
+        return; /* of an earlier offer */
+    if (rift_lease_parse_text(e->lease, bytes) < 0 || !is_for_us(f, bytes) ||
+        wv_client_lease(f->client, bytes, e->relay) < 0) {
+        say_no_relay(f);
         return;
+    }
     wv_timeline_note(f->a->timeline, "lease");
     snprintf(f->lease, sizeof f->lease, "%s", e->lease);
     m.id = (ProtobufCBinaryData){.len = sizeof f->id, .data = f->id};
@@ -168,9 +196,10 @@ static void on_lease(struct finder *f, struct wv_gateway_event *e)
     signal.kind_case = WAVRY__SIGNAL__SIGNAL__KIND_LEASE;
     signal.lease = &m;
     (void)send_signal(f, &signal);
-    (void)wv_client_lease(f->client, bytes, e->relay);
     uint64_t left = e->expires > unix_s ? (e->expires - unix_s) / 2 : 0;
-    wv_loop_timer_at(f->renew, wv_now_ns() + WV_MAX(left, (uint64_t)RENEW_AT_LEAST) * WV_NS_PER_S);
+    left = WV_MAX(left, (uint64_t)RENEW_AT_LEAST);
+    left = WV_MIN(left, (uint64_t)RENEW_AT_MOST);
+    wv_loop_timer_at(f->renew, wv_now_ns() + left * WV_NS_PER_S);
 }
 
 static int on_renew(void *userdata, uint64_t now)

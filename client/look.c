@@ -113,6 +113,7 @@ static int ask_gateway(struct app *a, struct finder *f, unsigned wait_ms, struct
                        char ret_sentence[WV_GATEWAY_SENTENCE_BYTES])
 {
     char token[512];
+    uint64_t until = wv_now_ns() + wait_ms * WV_NS_PER_MS, now;
     struct wv_gateway *g;
     struct wv_gateway_answer answer = {0};
     size_t i;
@@ -125,8 +126,11 @@ static int ask_gateway(struct app *a, struct finder *f, unsigned wait_ms, struct
     wv_gateway_aim(g, &f->account.url);
     int r = wv_gateway_sign_in(g, &f->account.url, f->own_key, finder_sign, a, wait_ms, token, sizeof token,
                                &answer);
-    if (r == 0)
-        r = wv_gateway_request(g, "GET", "/v1/hosts", token, NULL, wait_ms, &answer);
+    if (r == 0) {
+        now = WV_MIN(wv_now_ns(), until);
+        r = wv_gateway_request(g, "GET", "/v1/hosts", token, NULL, (unsigned)((until - now) / WV_NS_PER_MS),
+                               &answer);
+    }
     snprintf(ret_sentence, WV_GATEWAY_SENTENCE_BYTES, "%s", answer.sentence);
     json_array_foreach(json_object_get(answer.body, "hosts"), i, one)
     {

@@ -14,13 +14,15 @@
 #include <sys/eventfd.h>
 
 #define EVENTS_MAX     32
+#define EVENTS_KEPT    4 /* of them for what is no message of the gateway's */
 #define ORDERS_MAX     64
-#define REQUEST_MS     10000
-#define SIGN_MS        5000
-#define HELLO_MS       10000
+#define PATIENCE_MS    10000
 #define PAUSE_FIRST_S  1
 #define PAUSE_MAX_S    60
 #define PAUSE_DENIED_S 300
+#define LASTING_NS     (10 * WV_NS_PER_S) /* a connection that ends sooner counts as a failure */
+#define SHORT_FAILURES 2                  /* but as no more of them */
+#define REPLACED_AFTER 4                  /* failures that another process with our key is worth */
 #define MOVED_FAILURES 3 /* in a row; after more a changed network is no reason to try sooner */
 #define SESSIONS_MAX   64
 #define BASE64         sodium_base64_VARIANT_URLSAFE_NO_PADDING
@@ -45,6 +47,7 @@ struct wv_gateway_live {
     char key[WV_LIVE_KEY_TEXT];
     wv_gateway_sign_fn sign;
     void *sign_userdata;
+    unsigned patience_ms;
     uint8_t challenge[32], signature[64]; /* the newest one; its signature, when the owner has said it */
     struct wv_gateway_event *events[EVENTS_MAX];
     size_t first_event, n_events;
@@ -55,8 +58,9 @@ struct wv_gateway_live {
     struct wv_gateway_url own_url;
     char own_key[WV_LIVE_KEY_TEXT], token[512];
     enum phase phase;
-    uint64_t try_at, hello_until;
+    uint64_t try_at, hello_until, welcome_at;
     unsigned failures;
+    bool replaced;
 };
 
 /* ---- between the threads ---- */
@@ -69,13 +73,20 @@ static struct wv_gateway_event *new_event(enum wv_gateway_event_kind kind)
     return e;
 }
 
-/* Takes E. What does not fit is dropped: everything that matters is asked for again. */
+/* Whether it is what the gateway says, as often as it likes. */
+static bool is_message(const struct wv_gateway_event *e)
+{
+    return e->kind == WV_GATEWAY_SIGNAL || e->kind == WV_GATEWAY_SENT || e->kind == WV_GATEWAY_ERROR;
+}
+
+/* Takes E. What does not fit is dropped: everything that matters is asked for again. A flood of messages does
+ * not keep the owner from hearing how the connection is. */
 static void emit(struct wv_gateway_live *l, struct wv_gateway_event *e)
 {
     if (!e)
         return;
     pthread_mutex_lock(&l->mutex);
-    if (l->n_events < EVENTS_MAX) {
+    if (l->n_events < (is_message(e) ? EVENTS_MAX - EVENTS_KEPT : EVENTS_MAX)) {
         l->events[(l->first_event + l->n_events++) % EVENTS_MAX] = e;
         e = NULL;
     }
@@ -84,13 +95,12 @@ static void emit(struct wv_gateway_live *l, struct wv_gateway_event *e)
     (void)eventfd_write(l->event_fd, 1);
 }
 
-/* What a gateway says may be shown on a terminal. */
+/* What a gateway says may be shown on a terminal, and stand in quotes in a log. */
 static void copy_printable(char *to, size_t capacity, const char *from)
 {
     snprintf(to, capacity, "%s", from);
     for (unsigned char *p = (unsigned char *)to; *p; p++)
-        if (*p < ' ' || *p >= 0x7f)
-            *p = '?';
+        *p = *p < ' ' || *p >= 0x7f ? '?' : *p == '"' ? '\'' : *p;
 }
 
 static void emit_text(struct wv_gateway_live *l, enum wv_gateway_event_kind kind, const char *id,
@@ -173,8 +183,22 @@ static void set_online(struct wv_gateway_live *l, bool online)
 
 /* ---- signing in ---- */
 
+/* A gateway that welcomes and ends the connection, again and again, is one that fails. */
+static void count_connection(struct wv_gateway_live *l)
+{
+    if (wv_now_ns() - l->welcome_at >= LASTING_NS)
+        l->failures = 0;
+    else
+        l->failures = WV_MIN(l->failures, (unsigned)SHORT_FAILURES);
+    if (l->replaced)
+        l->failures = WV_MAX(l->failures, (unsigned)REPLACED_AFTER);
+    l->replaced = false;
+}
+
 static void put_off(struct wv_gateway_live *l, bool denied)
 {
+    if (l->phase == PHASE_WELCOME)
+        count_connection(l);
     unsigned pause = PAUSE_FIRST_S << (l->failures < 6 ? l->failures : 6);
     uint64_t ms = 1000 * (uint64_t)(denied ? PAUSE_DENIED_S : WV_MIN(pause, (unsigned)PAUSE_MAX_S));
     l->failures++;
@@ -194,24 +218,37 @@ static bool interrupted(struct wv_gateway_live *l)
     return is;
 }
 
+static bool stops(struct wv_gateway_live *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    bool is = l->stop;
+    pthread_mutex_unlock(&l->mutex);
+    return is;
+}
+
+static bool take_signature(struct wv_gateway_live *l, uint8_t ret[64])
+{
+    pthread_mutex_lock(&l->mutex);
+    bool is = l->is_signed;
+    if (is)
+        memcpy(ret, l->signature, 64);
+    l->is_signed = false;
+    pthread_mutex_unlock(&l->mutex);
+    return is;
+}
+
 /* Waits for the owner's signature. */
 static bool wait_signature(struct wv_gateway_live *l, uint8_t ret[64])
 {
-    uint64_t until = wv_now_ns() + SIGN_MS * WV_NS_PER_MS;
-    for (bool done = false; !done && !interrupted(l) && wv_now_ns() < until;) {
-        wv_gateway_wake_in(l->gateway, SIGN_MS);
+    uint64_t until = wv_now_ns() + l->patience_ms / 2 * WV_NS_PER_MS;
+    while (!take_signature(l, ret)) {
+        if (interrupted(l) || wv_now_ns() >= until)
+            return false;
+        wv_gateway_wake_in(l->gateway, l->patience_ms / 2);
         if (wv_gateway_service(l->gateway) < 0)
             return false;
-        pthread_mutex_lock(&l->mutex);
-        done = l->is_signed;
-        if (done)
-            memcpy(ret, l->signature, 64);
-        l->is_signed = false;
-        pthread_mutex_unlock(&l->mutex);
-        if (done)
-            return true;
     }
-    return false;
+    return true;
 }
 
 static bool read_bytes(const json_t *object, const char *name, uint8_t *ret, size_t len)
@@ -229,8 +266,8 @@ static void say_refused(struct wv_gateway_live *l, int r, const struct wv_gatewa
     put_off(l, denied);
 }
 
-/* The owner signs here and now, or is asked to. Takes E. */
-static void have_signed(struct wv_gateway_live *l, struct wv_gateway_event *e)
+/* The owner signs here and now, or is asked to. Takes E. Returns whether a signature can be waited for. */
+static bool have_signed(struct wv_gateway_live *l, struct wv_gateway_event *e)
 {
     uint8_t signature[64];
     pthread_mutex_lock(&l->mutex);
@@ -241,11 +278,22 @@ static void have_signed(struct wv_gateway_live *l, struct wv_gateway_event *e)
     pthread_mutex_unlock(&l->mutex);
     if (!sign) {
         emit(l, e);
-        return;
+        return true;
     }
-    if (sign(userdata, l->own_url.name, e->challenge, signature) == 0)
+    bool is = sign(userdata, l->own_url.name, e->challenge, signature) == 0;
+    if (is)
         wv_gateway_live_sign(l, e->challenge, signature);
     free(e);
+    return is;
+}
+
+static void say_unsigned(struct wv_gateway_live *l)
+{
+    char text[WV_LIVE_TEXT_BYTES];
+    snprintf(text, sizeof text, "This machine's identity did not sign for the gateway %s.", l->own_url.name);
+    if (!interrupted(l))
+        emit_text(l, WV_GATEWAY_LOST, "", "", text);
+    put_off(l, false);
 }
 
 /* Returns whether there is a challenge, which the owner is asked to sign. */
@@ -254,18 +302,21 @@ static bool ask_challenge(struct wv_gateway_live *l, char ret_text[64])
     struct wv_gateway_answer a;
     struct wv_gateway_event *e = new_event(WV_GATEWAY_CHALLENGE);
     json_t *body = json_pack("{s:s}", "key", l->own_key);
-    int r = wv_gateway_request(l->gateway, "POST", "/v1/challenge", NULL, body, REQUEST_MS, &a);
+    int r = wv_gateway_request(l->gateway, "POST", "/v1/challenge", NULL, body, l->patience_ms, &a);
     json_decref(body);
     const char *text = wv_gateway_text(a.body, "challenge", 60);
     bool good = r == 0 && e && text && read_bytes(a.body, "challenge", e->challenge, sizeof e->challenge);
     if (good) {
         snprintf(ret_text, 64, "%s", text);
         snprintf(e->key, sizeof e->key, "%s", l->own_key);
-        have_signed(l, e);
+        good = have_signed(l, e);
+        if (!good)
+            say_unsigned(l);
     } else {
         free(e);
         if (r == 0)
-            snprintf(a.sentence, sizeof a.sentence, "The gateway's challenge is none.");
+            snprintf(a.sentence, sizeof a.sentence, "The challenge of the gateway %s is none.",
+                     l->own_url.name);
         say_refused(l, r, &a);
     }
     wv_gateway_answer_fini(&a);
@@ -283,7 +334,7 @@ static void begin_hello(struct wv_gateway_live *l, const char *token)
 {
     snprintf(l->token, sizeof l->token, "%s", token);
     l->phase = PHASE_HELLO;
-    l->hello_until = wv_now_ns() + HELLO_MS * WV_NS_PER_MS;
+    l->hello_until = wv_now_ns() + l->patience_ms * WV_NS_PER_MS;
     if (wv_gateway_socket(l->gateway) == WV_SOCKET_OPEN)
         say_hello(l);
     else if (wv_gateway_socket(l->gateway) == WV_SOCKET_NONE) /* it did not last */
@@ -300,19 +351,19 @@ static void sign_in(struct wv_gateway_live *l)
     if (!ask_challenge(l, challenge))
         return;
     if (!wait_signature(l, signature)) {
-        put_off(l, false);
+        say_unsigned(l);
         return;
     }
     sodium_bin2base64(text, sizeof text, signature, sizeof signature, BASE64);
     json_t *body = json_pack("{s:s,s:s,s:s}", "key", l->own_key, "challenge", challenge, "signature", text);
-    int r = wv_gateway_request(l->gateway, "POST", "/v1/session", NULL, body, REQUEST_MS, &a);
+    int r = wv_gateway_request(l->gateway, "POST", "/v1/session", NULL, body, l->patience_ms, &a);
     json_decref(body);
     const char *token = wv_gateway_text(a.body, "token", sizeof l->token - 1);
     if (r == 0 && token) {
         begin_hello(l, token);
     } else {
         if (r == 0)
-            snprintf(a.sentence, sizeof a.sentence, "The gateway gave no token.");
+            snprintf(a.sentence, sizeof a.sentence, "The gateway %s gave no token.", l->own_url.name);
         say_refused(l, r, &a);
     }
     wv_gateway_answer_fini(&a);
@@ -344,10 +395,10 @@ static void on_welcome(struct wv_gateway_live *l, const json_t *object)
     if (!e)
         return;
     json_array_foreach(stun, i, one) if (i < WV_LIVE_STUN_MAX && e->n_stun < WV_LIVE_STUN_MAX &&
-                                         json_is_string(one)) e->n_stun +=
+                                         json_is_string(one) && !stops(l)) e->n_stun +=
         wv_gateway_resolve(json_string_value(one), e->stun + e->n_stun, WV_LIVE_STUN_MAX - e->n_stun);
     l->phase = PHASE_WELCOME;
-    l->failures = 0;
+    l->welcome_at = wv_now_ns();
     set_online(l, true);
     emit(l, e);
 }
@@ -379,9 +430,10 @@ static void on_message(void *userdata, json_t *object)
     const char *text = wv_gateway_text(object, "message", WV_LIVE_TEXT_BYTES - 1);
     if (!type || l->phase == PHASE_IDLE) /* we have not said who we are */
         return;
-    if (!strcmp(type, "welcome"))
-        on_welcome(l, object);
-    else if (!strcmp(type, "signal"))
+    if (!strcmp(type, "welcome")) {
+        if (l->phase == PHASE_HELLO) /* once: it costs questions to the resolver */
+            on_welcome(l, object);
+    } else if (!strcmp(type, "signal"))
         on_signal(l, object);
     else if (!strcmp(type, "sent") && id)
         emit_text(l, WV_GATEWAY_SENT, id, "", "");
@@ -389,7 +441,7 @@ static void on_message(void *userdata, json_t *object)
         emit_text(l, WV_GATEWAY_ERROR, id ? id : "", error, text ? text : error);
     /* "replaced": another process has this machine's key; the gateway closes, and the pause grows. */
     else if (!strcmp(type, "replaced"))
-        l->failures = WV_MAX(l->failures, 4u);
+        l->replaced = true;
 }
 
 /* ---- leases ---- */
@@ -397,7 +449,7 @@ static void on_message(void *userdata, json_t *object)
 static void ask_lease(struct wv_gateway_live *l, const struct order *o)
 {
     struct wv_gateway_answer a;
-    int r = wv_gateway_request(l->gateway, "POST", "/v1/leases", l->token, o->lease, REQUEST_MS, &a);
+    int r = wv_gateway_request(l->gateway, "POST", "/v1/leases", l->token, o->lease, l->patience_ms, &a);
     const char *lease = wv_gateway_text(a.body, "lease", WV_LIVE_LEASE_MAX - 1);
     const json_t *relay = json_object_get(a.body, "relay");
     const char *address = wv_gateway_text(relay, "address", WV_GATEWAY_NAME_BYTES - 1);
@@ -442,6 +494,8 @@ static void move(struct wv_gateway_live *l)
     if (open && !wv_gateway_has_moved(l->gateway))
         return;
     if (open) {
+        if (l->phase == PHASE_WELCOME)
+            count_connection(l);
         l->phase = PHASE_IDLE;
         wv_gateway_close_socket(l->gateway);
         set_online(l, false);
@@ -478,6 +532,15 @@ static bool follow(struct wv_gateway_live *l, bool *ret_aimed)
     return !stop;
 }
 
+static void say_unwelcome(struct wv_gateway_live *l)
+{
+    char text[WV_LIVE_TEXT_BYTES];
+    snprintf(text, sizeof text,
+             "The gateway %s did not say welcome in time. If it stays so, tell its operator.",
+             l->own_url.name);
+    emit_text(l, WV_GATEWAY_LOST, "", "", text);
+}
+
 static void wait(struct wv_gateway_live *l, bool aimed)
 {
     uint64_t now = wv_now_ns(), until = now + 60 * WV_NS_PER_S;
@@ -500,7 +563,7 @@ static void *run(void *userdata)
             sign_in(l);
         else if (l->phase == PHASE_HELLO && now >= l->hello_until) {
             wv_gateway_close_socket(l->gateway);
-            emit_text(l, WV_GATEWAY_LOST, "", "", "The gateway did not say welcome.");
+            say_unwelcome(l);
             put_off(l, false);
         }
         do_orders(l);
@@ -520,6 +583,7 @@ int wv_gateway_live_new(struct wv_gateway_live **ret, const char *ca_file)
     l->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int r = l->event_fd < 0 ? -errno : wv_gateway_new(&l->gateway, ca_file);
     pthread_mutex_init(&l->mutex, NULL);
+    l->patience_ms = PATIENCE_MS;
     if (r == 0) {
         wv_gateway_set_calls(l->gateway, &calls, l);
         sigfillset(&all); /* signals are the owner's */
@@ -592,6 +656,13 @@ void wv_gateway_live_set_sign(struct wv_gateway_live *l, wv_gateway_sign_fn sign
     pthread_mutex_lock(&l->mutex);
     l->sign = sign;
     l->sign_userdata = userdata;
+    pthread_mutex_unlock(&l->mutex);
+}
+
+void wv_gateway_live_set_patience(struct wv_gateway_live *l, unsigned ms)
+{
+    pthread_mutex_lock(&l->mutex);
+    l->patience_ms = ms;
     pthread_mutex_unlock(&l->mutex);
 }
 

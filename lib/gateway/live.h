@@ -14,7 +14,7 @@
 #define WV_LIVE_ID_BYTES      40   /* of a signal, with NUL */
 #define WV_LIVE_SEALED_MAX    6144 /* RIFT_OFFER_MAX_BYTES */
 #define WV_LIVE_STUN_MAX      4
-#define WV_LIVE_TEXT_BYTES    320
+#define WV_LIVE_TEXT_BYTES    512 /* as WV_GATEWAY_SENTENCE_BYTES */
 #define WV_LIVE_LEASE_MAX     512
 #define WV_LIVE_ADDRESS_BYTES 18
 
@@ -53,6 +53,9 @@ struct wv_gateway_live *wv_gateway_live_free(struct wv_gateway_live *l);
 /* Who signs challenges, on the connection's own thread; NULL: each comes out as WV_GATEWAY_CHALLENGE. Call it
  * before wv_gateway_live_aim(). */
 void wv_gateway_live_set_sign(struct wv_gateway_live *l, wv_gateway_sign_fn sign, void *userdata);
+/* How long each answer and the welcome are waited for, half of it for a signature; 10 s unless told. Call it
+ * before wv_gateway_live_aim(). */
+void wv_gateway_live_set_patience(struct wv_gateway_live *l, unsigned ms);
 /* Which gateway, and under which key (text); URL NULL: none. */
 void wv_gateway_live_aim(struct wv_gateway_live *l, const struct wv_gateway_url *url, const char *key);
 /* This machine's addresses or routes may have changed: a connection that would leave by another address now

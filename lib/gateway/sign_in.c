@@ -1,6 +1,8 @@
 /* Signing in by key; see sign_in.h. */
 #include "lib/gateway/sign_in.h"
 
+#include "lib/base/util.h"
+
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -11,7 +13,8 @@
 static int no_sense(struct wv_gateway_answer *a)
 {
     wv_gateway_answer_fini(a);
-    snprintf(a->sentence, sizeof a->sentence, "What the gateway answers makes no sense.");
+    snprintf(a->sentence, sizeof a->sentence,
+             "What answers there is no gateway of Wavry: it makes no sense.");
     return -EPROTO;
 }
 
@@ -46,11 +49,14 @@ int wv_gateway_sign_in(struct wv_gateway *g, const struct wv_gateway_url *url, c
                        size_t capacity, struct wv_gateway_answer *ret_why)
 {
     char challenge[64], signature[100];
+    uint64_t until = wv_now_ns() + timeout_ms * WV_NS_PER_MS;
     int r = be_challenged(g, url, key, sign, userdata, timeout_ms, challenge, signature, ret_why);
     if (r != 0)
         return r;
     json_t *body = json_pack("{s:s,s:s,s:s}", "key", key, "challenge", challenge, "signature", signature);
-    r = wv_gateway_request(g, "POST", "/v1/session", NULL, body, timeout_ms, ret_why);
+    uint64_t now = WV_MIN(wv_now_ns(), until);
+    r = wv_gateway_request(g, "POST", "/v1/session", NULL, body, (unsigned)((until - now) / WV_NS_PER_MS),
+                           ret_why);
     json_decref(body);
     const char *token = r == 0 ? wv_gateway_text(ret_why->body, "token", capacity - 1) : NULL;
     if (r == 0 && !token)

@@ -6,9 +6,12 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <resolv.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#define RESOLVE_S 2
 
 static int parse_port(const char *text, size_t len, uint16_t *ret)
 {
@@ -92,6 +95,19 @@ int wv_gateway_url_parse(const char *text, struct wv_gateway_url *ret)
     return 0;
 }
 
+/* Whose name it is can let a question wait for an answer that never comes: this one question is asked once of
+ * each server. Not any longer than that, for only a resolver left as it was made follows resolv.conf. */
+static int ask_once(const char *host, const struct addrinfo *hints, struct addrinfo **ret)
+{
+    if (res_init() == 0) {
+        _res.retrans = RESOLVE_S;
+        _res.retry = 1;
+    }
+    int r = getaddrinfo(host, NULL, hints, ret);
+    (void)res_init();
+    return r;
+}
+
 size_t wv_gateway_resolve(const char *place, uint8_t (*ret)[18], size_t max)
 {
     char host[256];
@@ -103,7 +119,7 @@ size_t wv_gateway_resolve(const char *place, uint8_t (*ret)[18], size_t max)
     bool v6 = place[0] == '[' && place[len - 1] == ']';
     snprintf(host, sizeof host, "%.*s", (int)(v6 ? len - 2 : len), place + v6);
     struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_ADDRCONFIG}, *list = NULL;
-    if (getaddrinfo(host, NULL, &hints, &list) != 0)
+    if (ask_once(host, &hints, &list) != 0)
         return 0;
     for (const struct addrinfo *a = list; a && n < max; a = a->ai_next) {
         struct sockaddr_in6 in6;

@@ -22,6 +22,6 @@ int wv_gateway_url_parse(const char *text, struct wv_gateway_url *ret);
 /* Whether its certificate must name an address, not a name. */
 bool wv_gateway_url_is_address(const struct wv_gateway_url *url);
 /* "HOST:PORT", "[V6]:PORT" to at most MAX addresses of 18 bytes (IPv6 or IPv4 mapped into it; port,
- * big-endian). Waits for the resolver. Returns their number. */
+ * big-endian). Waits for the resolver, 2 s for each of its servers at most. Returns their number. */
 size_t wv_gateway_resolve(const char *place, uint8_t (*ret)[18], size_t max);
 void wv_gateway_url_format(const struct wv_gateway_url *url, char ret[WV_GATEWAY_URL_BYTES]);

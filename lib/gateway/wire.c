@@ -3,10 +3,12 @@
 #include "lib/gateway/wire.h"
 
 #include "lib/base/util.h"
+#include "lib/gateway/trouble.h"
 
 #include <errno.h>
 #include <libwebsockets.h>
 #include <netinet/in.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdarg.h>
@@ -32,8 +34,10 @@ struct call {
     unsigned status;
     uint8_t *data;
     size_t len;
+    bool declared, chunked, too_long; /* declared: how long the body is */
+    uint64_t length;
     int error;
-    char why[160];
+    char why[WV_GATEWAY_SENTENCE_BYTES]; /* a sentence */
 };
 
 struct frame {
@@ -46,6 +50,7 @@ struct wv_gateway {
     struct lws_context *context;
     SSL_CTX *tls; /* libwebsockets' own, of all connections from here */
     bool checks_address;
+    struct wv_gateway_trouble trouble; /* of the connection that is coming to nothing */
     struct wv_gateway_url url;
     struct wv_gateway_calls calls;
     void *userdata;
@@ -56,7 +61,7 @@ struct wv_gateway {
 
     struct lws *socket;
     enum wv_gateway_socket state;
-    bool leaving;
+    bool leaving, nonsense;
     struct frame *first, **last;
     size_t n_queued;
     char in[WV_GATEWAY_FRAME_BYTES + 1];
@@ -77,16 +82,100 @@ static void say(char *ret, size_t capacity, const char *format, ...)
             *p = '?';
 }
 
+/* ---- trouble ---- */
+
+static void free_time(ASN1_TIME **t)
+{
+    ASN1_TIME_free(*t);
+}
+
+static int64_t unix_of(const ASN1_TIME *t)
+{
+    int days, seconds;
+    wv_cleanup(free_time) ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+    return epoch && ASN1_TIME_diff(&days, &seconds, epoch, t) == 1 ? days * INT64_C(86400) + seconds : 0;
+}
+
+/* OpenSSL does not like a certificate. */
+static void note_certificate(struct wv_gateway *g, X509_STORE_CTX *store)
+{
+    const X509 *x = X509_STORE_CTX_get_current_cert(store);
+    g->trouble.certificate = X509_STORE_CTX_get_error(store);
+    g->trouble.from_s = x ? unix_of(X509_get0_notBefore(x)) : 0;
+    g->trouble.until_s = x ? unix_of(X509_get0_notAfter(x)) : 0;
+}
+
+/* libwebsockets tells of TLS only that it failed. */
+static void on_tls(const SSL *ssl, int where, int ret)
+{
+    struct wv_gateway *g = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && ret >> 8 == SSL3_AL_FATAL) {
+        g->trouble.alert = ret & 0xff;
+    } else if (where == SSL_CB_CONNECT_EXIT && ret <= 0) {
+        unsigned long error = ERR_peek_last_error();
+        if (ERR_GET_LIB(error) == ERR_LIB_SSL)
+            g->trouble.tls = ERR_GET_REASON(error);
+    }
+}
+
+static void watch_tls(struct wv_gateway *g, SSL_CTX *tls)
+{
+    g->tls = tls;
+    SSL_CTX_set_app_data(tls, g);
+    SSL_CTX_set_info_callback(tls, on_tls);
+}
+
+/* What is known of it counts once: another connection may be coming about beside. Returns what it is. */
+static int say_trouble(struct wv_gateway *g, const char *detail, char *ret, size_t capacity)
+{
+    g->trouble.detail = detail;
+    int r = wv_gateway_trouble_say(&g->trouble, &g->url, ret, capacity);
+    g->trouble = (struct wv_gateway_trouble){0};
+    return r;
+}
+
 /* ---- requests ---- */
 
-static void finish(struct call *c, int error, const char *why)
+static void finish(struct call *c, int error)
 {
     if (c->done)
         return;
     c->done = true;
     c->wsi = NULL;
     c->error = error;
-    say(c->why, sizeof c->why, "%s", why ? why : "");
+}
+
+/* No connection came about. */
+static void fail(struct wv_gateway *g, struct call *c, const char *detail)
+{
+    if (!c->done)
+        finish(c, c->too_long ? -EMSGSIZE : say_trouble(g, detail, c->why, sizeof c->why));
+}
+
+static int begin_answer(struct call *c, struct lws *wsi)
+{
+    char text[24], *end;
+    c->status = lws_http_client_http_response(wsi);
+    c->chunked = lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0;
+    c->declared = lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) > 0;
+    if (c->declared && lws_hdr_copy(wsi, text, sizeof text, WSI_TOKEN_HTTP_CONTENT_LENGTH) > 0) {
+        c->length = strtoull(text, &end, 10);
+        if (*end || text[0] < '0' || text[0] > '9')
+            c->length = UINT64_MAX;
+    }
+    c->too_long = c->length > ANSWER_MAX;
+    return c->too_long ? -1 : 0;
+}
+
+/* The connection has ended. Half an answer is none: who asked must not take it for a yes. */
+static void end_answer(struct wv_gateway *g, struct call *c)
+{
+    if (!c->status)
+        fail(g, c, "closed");
+    else if (c->too_long)
+        finish(c, -EMSGSIZE);
+    else
+        finish(c, (c->declared ? c->len == c->length : c->len && !c->chunked) ? 0 : -ECONNRESET);
 }
 
 static int add_header(struct lws *wsi, const char *name, const char *value, unsigned char **p,
@@ -129,8 +218,10 @@ static int write_body(struct call *c, struct lws *wsi)
 
 static int take_data(struct call *c, const void *in, size_t len)
 {
-    if (len > ANSWER_MAX - c->len)
+    if (len > ANSWER_MAX - c->len) {
+        c->too_long = true;
         return -1;
+    }
     memcpy(c->data + c->len, in, len);
     c->len += len;
     return 0;
@@ -143,29 +234,30 @@ static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user
     char room[2048 + LWS_PRE], *at = room + LWS_PRE;
     int n = 2048;
     if (reason == LWS_CALLBACK_OPENSSL_LOAD_EXTRA_CLIENT_VERIFY_CERTS)
-        g->tls = user;
+        watch_tls(g, user);
+    if (reason == LWS_CALLBACK_OPENSSL_PERFORM_SERVER_CERT_VERIFICATION && !len)
+        note_certificate(g, user);
     if (!c || c->done || (c->wsi && c->wsi != wsi))
         return 0;
     switch (reason) {
     case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
-        finish(c, -ECONNREFUSED, in ? in : "no connection");
+        fail(g, c, in);
         break;
     case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
         return add_headers(c, wsi, in, len);
     case LWS_CALLBACK_CLIENT_HTTP_WRITEABLE:
         return write_body(c, wsi);
     case LWS_CALLBACK_ESTABLISHED_CLIENT_HTTP:
-        c->status = lws_http_client_http_response(wsi);
-        break;
+        return begin_answer(c, wsi);
     case LWS_CALLBACK_RECEIVE_CLIENT_HTTP:
         return lws_http_client_read(wsi, &at, &n) < 0 ? -1 : 0;
     case LWS_CALLBACK_RECEIVE_CLIENT_HTTP_READ:
         return take_data(c, in, len);
     case LWS_CALLBACK_COMPLETED_CLIENT_HTTP:
-        finish(c, 0, NULL);
+        finish(c, c->chunked && !c->len ? -ECONNRESET : 0); /* it may have ended in the middle of chunks */
         break;
     case LWS_CALLBACK_CLOSED_CLIENT_HTTP:
-        finish(c, c->status ? 0 : -ECONNRESET, "the connection was closed");
+        end_answer(g, c);
         break;
     default:
         break;
@@ -209,15 +301,15 @@ static void run_call(struct wv_gateway *g, struct call *c, const char *method, c
     g->call = c;
     g->deadline_over = false;
     lws_sul_schedule(g->context, 0, &g->deadline, on_deadline, (lws_usec_t)timeout_ms * 1000);
-    if (!lws_client_connect_via_info(&i) && !c->done)
-        finish(c, -ECONNREFUSED, "no connection can be made");
+    if (!lws_client_connect_via_info(&i))
+        fail(g, c, NULL);
     while (!c->done && !g->deadline_over && !atomic_load(&g->stopping))
         if (lws_service(g->context, 0) < 0)
-            finish(c, -EIO, "the connection library gave up");
+            finish(c, -EIO);
     lws_sul_cancel(&g->deadline);
     if (!c->done) {
         struct lws *wsi = c->wsi;
-        finish(c, -ETIMEDOUT, "no answer in time");
+        finish(c, -ETIMEDOUT);
         if (wsi)
             lws_set_timeout(wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
     }
@@ -230,13 +322,28 @@ const char *wv_gateway_text(const json_t *object, const char *name, size_t max)
     return json_is_string(value) && json_string_length(value) <= max ? json_string_value(value) : NULL;
 }
 
+static int judge_failure(const struct wv_gateway *g, const struct call *c, char *ret, size_t capacity)
+{
+    const char *name = g->url.name;
+    if (c->why[0])
+        say(ret, capacity, "%s", c->why);
+    else if (c->error == -EMSGSIZE)
+        say(ret, capacity, "What answers at %s is no gateway of Wavry: it says more than %u KiB.", name,
+            ANSWER_MAX >> 10);
+    else
+        say(ret, capacity,
+            "The gateway %s does not answer: %s. Try again; if it stays so, tell its operator.", name,
+            c->error == -ECONNRESET  ? "it ended the connection in the middle of what it said"
+            : c->error == -ETIMEDOUT ? c->status ? "what it says does not end in time" : "no answer in time"
+                                     : "the connection failed here");
+    return c->error == -EMSGSIZE ? -EPROTO : c->error;
+}
+
 static int judge(const struct wv_gateway *g, struct call *c, struct wv_gateway_answer *ret)
 {
     ret->status = c->status;
-    if (c->error < 0) {
-        say(ret->sentence, sizeof ret->sentence, "The gateway %s does not answer: %s.", g->url.name, c->why);
-        return c->error;
-    }
+    if (c->error < 0)
+        return judge_failure(g, c, ret->sentence, sizeof ret->sentence);
     ret->body = c->len ? json_loadb((const char *)c->data, c->len, JSON_REJECT_DUPLICATES, NULL) : NULL;
     if (ret->body && !json_is_object(ret->body)) {
         json_decref(ret->body);
@@ -247,7 +354,11 @@ static int judge(const struct wv_gateway *g, struct call *c, struct wv_gateway_a
     const char *code = wv_gateway_text(ret->body, "error", sizeof ret->error - 1);
     const char *text = wv_gateway_text(ret->body, "message", sizeof ret->sentence - 1);
     if (!code || !text) {
-        say(ret->sentence, sizeof ret->sentence, "What answers at %s (status %u) is no gateway of Wavry.",
+        say(ret->sentence, sizeof ret->sentence,
+            ret->status >= 300 && ret->status < 400
+                ? "What answers at %s (status %u) is no gateway of Wavry: it leads elsewhere. Give the "
+                  "address where the gateway itself is."
+                : "What answers at %s (status %u) is no gateway of Wavry. Are address and port right?",
             g->url.name, ret->status);
         return -EPROTO;
     }
@@ -304,25 +415,38 @@ static void drop_queue(struct wv_gateway *g)
     g->n_queued = 0;
 }
 
-static void socket_gone(struct wv_gateway *g, const char *why)
+/* DETAIL is libwebsockets'. */
+static void socket_gone(struct wv_gateway *g, const char *detail)
 {
+    char text[WV_GATEWAY_SENTENCE_BYTES];
     if (g->state == WV_SOCKET_NONE)
         return;
+    if (g->state == WV_SOCKET_OPENING)
+        (void)say_trouble(g, detail, text, sizeof text);
+    else
+        say(text, sizeof text,
+            g->nonsense ? "What the gateway %s says makes no sense; the connection was ended."
+                        : "The gateway %s has ended the connection.",
+            g->url.name);
     g->socket = NULL;
     g->state = WV_SOCKET_NONE;
     g->in_len = 0;
     drop_queue(g);
-    char text[160];
-    say(text, sizeof text, "%s", why && *why ? why : "the connection was closed");
     if (!g->leaving && g->calls.closed)
         g->calls.closed(g->userdata, text);
+}
+
+static int is_nonsense(struct wv_gateway *g)
+{
+    g->nonsense = true;
+    return -1;
 }
 
 /* Returns 0, or -1: the connection is of no use. */
 static int take_frame(struct wv_gateway *g, struct lws *wsi, const void *in, size_t len)
 {
     if (lws_frame_is_binary(wsi) || len > WV_GATEWAY_FRAME_BYTES - g->in_len)
-        return -1;
+        return is_nonsense(g);
     memcpy(g->in + g->in_len, in, len);
     g->in_len += len;
     if (!lws_is_final_fragment(wsi) || lws_remaining_packet_payload(wsi))
@@ -331,7 +455,7 @@ static int take_frame(struct wv_gateway *g, struct lws *wsi, const void *in, siz
     g->in_len = 0;
     if (!json_is_object(object)) {
         json_decref(object);
-        return -1;
+        return is_nonsense(g);
     }
     if (g->calls.message)
         g->calls.message(g->userdata, object);
@@ -380,6 +504,9 @@ static int on_socket(struct lws *wsi, enum lws_callback_reasons reason, void *us
     case LWS_CALLBACK_CLIENT_CLOSED:
         socket_gone(g, NULL);
         break;
+    case LWS_CALLBACK_CLOSED_CLIENT_HTTP: /* all that is said of one that was given up before it opened */
+        socket_gone(g, "closed");
+        break;
     default:
         break;
     }
@@ -400,9 +527,9 @@ int wv_gateway_open_socket(struct wv_gateway *g)
     i.pwsi = &g->socket;
     i.retry_and_idle_policy = &idle;
     g->state = WV_SOCKET_OPENING;
-    g->leaving = false;
+    g->leaving = g->nonsense = false;
     if (!lws_client_connect_via_info(&i))
-        socket_gone(g, "no connection can be made"); /* unless its callback said so already */
+        socket_gone(g, NULL); /* unless its callback said so already */
     return 0;
 }
 

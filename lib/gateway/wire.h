@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-#define WV_GATEWAY_SENTENCE_BYTES 320
+#define WV_GATEWAY_SENTENCE_BYTES 512
 #define WV_GATEWAY_FRAME_BYTES    16384 /* of one message of the WebSocket */
 
 struct wv_gateway;
@@ -30,7 +30,8 @@ enum { WV_GATEWAY_REFUSED = 1 };
 
 /* Asks and waits, at most TIMEOUT_MS; the WebSocket goes on meanwhile. TOKEN and BODY may be NULL; BODY stays
  * the caller's. Returns 0 (status 2xx), WV_GATEWAY_REFUSED (another status), or a negative errno with a
- * sentence in RET: nobody answered, or what came is no answer. */
+ * sentence in RET: -EPROTO (what is there is no gateway), -EKEYREJECTED (its certificate does not pass), else
+ * nobody answered, or not in time, or half. */
 int wv_gateway_request(struct wv_gateway *g, const char *method, const char *path, const char *token,
                        json_t *body, unsigned timeout_ms, struct wv_gateway_answer *ret);
 void wv_gateway_answer_fini(struct wv_gateway_answer *a);

@@ -21,6 +21,9 @@
 #define PRIORITY_MAPPED 180
 #define SESSIONS_MAX    64
 #define SEEN_MAX        4
+/* Of what the gateway says: identity, the router and transport have their turns. */
+#define EVENTS_AT_ONCE  8
+#define EVENTS_APART_NS (20 * WV_NS_PER_MS)
 
 const struct wv_metric wv_reach_metrics[WV_REACH_METRICS] = {
     [WV_REACH_CONNECTED] = {"gateway_connected", "connections", WV_METRIC_GAUGE,
@@ -52,8 +55,9 @@ const struct wv_metric wv_reach_metrics[WV_REACH_METRICS] = {
 
 struct wv_reach {
     struct wv_reach_setup s;
-    struct wv_loop_source *timer, *gateway_source, *mapping_source, *watch_source;
-    bool asked; /* identity has said which gateway */
+    struct wv_loop_source *timer, *gateway_source, *mapping_source, *watch_source, *rest;
+    uint64_t rest_until; /* what the gateway says waits until then */
+    bool asked;          /* identity has said which gateway */
     bool online, network_changed;
     uint32_t token; /* of the newest challenge */
     uint8_t challenge[32];
@@ -408,13 +412,27 @@ static void take_event(struct wv_reach *r)
     }
 }
 
+/* A gateway may say as much as it likes: it waits, and is dropped in the end. */
+static int on_rest(void *userdata, uint64_t now)
+{
+    struct wv_reach *r = userdata;
+    int n = 0;
+    while (n < EVENTS_AT_ONCE && wv_gateway_live_next(r->s.gateway, &r->event)) {
+        take_event(r);
+        n++;
+    }
+    if (n == EVENTS_AT_ONCE) {
+        r->rest_until = now + EVENTS_APART_NS;
+        wv_loop_timer_at(r->rest, r->rest_until);
+    }
+    show(r);
+    return 0;
+}
+
 static int on_gateway(void *userdata, uint64_t now)
 {
     struct wv_reach *r = userdata;
-    while (wv_gateway_live_next(r->s.gateway, &r->event))
-        take_event(r);
-    show(r);
-    return 0;
+    return now < r->rest_until ? 0 : on_rest(r, now);
 }
 
 static int on_mapping(void *userdata, uint64_t now)
@@ -466,6 +484,8 @@ struct wv_reach *wv_reach_free(struct wv_reach *r)
 int wv_reach_start(struct wv_reach *r, uint64_t now)
 {
     int error = wv_loop_add_timer(r->s.loop, on_timer, r, &r->timer);
+    if (error == 0)
+        error = wv_loop_add_timer(r->s.loop, on_rest, r, &r->rest);
     if (error == 0)
         error = wv_loop_add_eventfd(r->s.loop, wv_gateway_live_fd(r->s.gateway), on_gateway, r,
                                     &r->gateway_source);

@@ -41,6 +41,8 @@ struct stand_in {
     void *userdata;
     atomic_bool stop;
     atomic_uint connections;
+    _Atomic(const void *) greeting; /* its length was set before */
+    size_t greeting_len;
     pthread_t thread;
     struct stand_in_peer peers[PEERS_MAX];
 };
@@ -110,6 +112,12 @@ bool stand_in_wait(struct stand_in_peer *p, unsigned ms)
     return may_go_on(p);
 }
 
+bool stand_in_hear(struct stand_in_peer *p)
+{
+    char byte;
+    return get(p, &byte, 1) == 1;
+}
+
 /* ---- HTTP ---- */
 
 void stand_in_answer(struct stand_in_peer *p, unsigned status, const char *body)
@@ -142,18 +150,31 @@ void stand_in_upgrade(struct stand_in_peer *p, const char *head)
     stand_in_put(p, answer, strlen(answer));
 }
 
+bool stand_in_drip(struct stand_in_peer *p, const char *text, unsigned apart_ms)
+{
+    for (; *text; text++)
+        if (!stand_in_put(p, text, 1) || !stand_in_wait(p, apart_ms))
+            return false;
+    return true;
+}
+
+bool stand_in_any_frame(struct stand_in_peer *p, uint8_t first, uint64_t claimed, const void *data,
+                        size_t len)
+{
+    uint8_t head[10] = {first, 127};
+    for (int i = 0; i < 8; i++)
+        head[2 + i] = (uint8_t)(claimed >> (56 - 8 * i));
+    if (claimed > 65535)
+        return stand_in_put(p, head, 10) && stand_in_put(p, data, len);
+    head[1] = claimed > 125 ? 126 : (uint8_t)claimed;
+    head[2] = (uint8_t)(claimed >> 8);
+    head[3] = (uint8_t)claimed;
+    return stand_in_put(p, head, claimed > 125 ? 4 : 2) && stand_in_put(p, data, len);
+}
+
 bool stand_in_frame(struct stand_in_peer *p, const char *text)
 {
-    size_t len = strlen(text), n = 2;
-    uint8_t head[4] = {0x81, (uint8_t)len};
-    require(len < 65536);
-    if (len > 125) {
-        head[1] = 126;
-        head[2] = (uint8_t)(len >> 8);
-        head[3] = (uint8_t)len;
-        n = 4;
-    }
-    return stand_in_put(p, head, n) && stand_in_put(p, text, len);
+    return stand_in_any_frame(p, 0x81, strlen(text), text, strlen(text));
 }
 
 size_t stand_in_read_frame(struct stand_in_peer *p, char *ret, size_t capacity)
@@ -211,11 +232,21 @@ static void take_request(struct stand_in_peer *p)
     free(copy);
 }
 
+static void greet(struct stand_in_peer *p, const void *greeting)
+{
+    char said[512];
+    if (get(p, said, sizeof said))
+        stand_in_put(p, greeting, p->owner->greeting_len);
+}
+
 static void *serve(void *userdata)
 {
     struct stand_in_peer *p = userdata;
-    bool good = true;
-    if (p->owner->tls) {
+    const void *greeting = atomic_load(&p->owner->greeting);
+    bool good = !greeting;
+    if (greeting)
+        greet(p, greeting);
+    if (good && p->owner->tls) {
         p->ssl = SSL_new(p->owner->tls);
         require(p->ssl && SSL_set_fd(p->ssl, p->fd) == 1);
         int r;
@@ -293,6 +324,12 @@ struct stand_in *stand_in_free(struct stand_in *s)
     wv_close(s->fd);
     free(s);
     return NULL;
+}
+
+void stand_in_set_greeting(struct stand_in *s, const void *data, size_t len)
+{
+    s->greeting_len = len;
+    atomic_store(&s->greeting, data);
 }
 
 uint16_t stand_in_port(const struct stand_in *s)
