@@ -383,6 +383,12 @@ bool app_find_has_said(const struct app *a)
     return a->finder && a->finder->last_error[0];
 }
 
+bool app_find_is_denied(const struct app *a)
+{
+    const char *error = a->finder ? a->finder->last_error : "";
+    return !strcmp(error, "denied") || !strcmp(error, "not_allowed");
+}
+
 void app_say_path(struct app *a)
 {
     struct wv_client_stats stats;

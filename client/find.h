@@ -25,5 +25,7 @@ struct finder *app_finder_free(struct finder *f);
 void app_find_remember(struct app *a);
 /* Whether the gateway gave a reason why the host can't be reached, which was said. */
 bool app_find_has_said(const struct app *a);
+/* And the reason is that this client, or its account, may not. */
+bool app_find_is_denied(const struct app *a);
 /* Says, when it has changed, by which way the session goes and why. */
 void app_say_path(struct app *a);

@@ -141,7 +141,10 @@ static int ask_gateway(struct app *a, struct finder *f, unsigned wait_ms, struct
     wv_gateway_answer_fini(&answer);
     wv_gateway_free(g);
     explicit_bzero(token, sizeof token);
-    return r == 0 ? 0 : r == WV_GATEWAY_REFUSED ? EX_NOPERM : EX_UNAVAILABLE;
+    return r == 0                               ? 0
+           : r == WV_GATEWAY_REFUSED            ? EX_NOPERM
+           : r == -EPROTO || r == -EKEYREJECTED ? EX_PROTOCOL
+                                                : EX_UNAVAILABLE;
 }
 
 /* ---- what is said ---- */

@@ -341,6 +341,8 @@ static int exit_code(const struct app *a, const struct wv_client_stats *stats)
         return EX_NOHOST;
     if (!a->connected_once && a->reason == WV_CLIENT_REASON_BUSY)
         return EX_TEMPFAIL;
+    if (!a->connected_once && app_find_is_denied(a))
+        return EX_NOPERM;
     /* A person who closes the window at once has seen what they wanted. */
     return a->connected_once && !a->deadline ? 0 : EX_UNAVAILABLE;
 }

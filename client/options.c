@@ -8,6 +8,7 @@
 
 #include <ctype.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -82,6 +83,29 @@ static const char *help_of(const char *key)
     return "";
 }
 
+/* Every status that this program ends with: --help and the manual say what stands here. */
+static const struct {
+    int status;
+    const char *when;
+} statuses[] = {
+    {0, "The session was ended here, or by --seconds; or what was asked for was done."},
+    {EX_USAGE, "The command line is wrong."},
+    {EX_NOHOST, "Nobody knows the host's name."},
+    {EX_UNAVAILABLE, "No host or no gateway answers, the host is offline, or something is missing here: a "
+                     "display, a decoder."},
+    {EX_SOFTWARE, "A fault of the program."},
+    {EX_OSERR, "The system gave no memory, socket or thread."},
+    {EX_CANTCREAT, "A file can't be written."},
+    {EX_TEMPFAIL, "The host has no free place, or pairing broke off: try again."},
+    {EX_PROTOCOL,
+     "What answers is no host or no gateway of Wavry, not one of this version, or can't prove that "
+     "it is the one that was meant: its certificate does not pass, it does not know the code."},
+    {EX_NOPERM, "Not allowed: the host, the gateway or its owner does not know or want this client, the code "
+                "is wrong, or the host's key is not the known one."},
+    {EX_CONFIG, "A file of the configuration, of keys or of the gateway's account is wrong."},
+    {128 + SIGINT, "Pairing was interrupted."},
+};
+
 static void print_help(const struct wv_config *config)
 {
     printf(
@@ -115,6 +139,9 @@ static void print_help(const struct wv_config *config)
            "G grab the keyboard, C take control or give it back.\n\n"
            "Configuration, in [client] of /etc/wavry/client.conf and $XDG_CONFIG_HOME/wavry/client.conf:\n");
     wv_config_print_help(config, stdout);
+    puts("\nExit status:");
+    for (size_t i = 0; i < WV_ARRAY_SIZE(statuses); i++)
+        printf("  %-5d %s\n", statuses[i].status, statuses[i].when);
 }
 
 static int complain(int code, char *message)

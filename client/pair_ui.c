@@ -137,6 +137,8 @@ static int say_nobody(const struct app *a)
                        text);
         app_say(text);
     }
+    if (app_find_is_denied(a))
+        return EX_NOPERM;
     switch (a->reason) {
     case WV_CLIENT_REASON_NAME:
         return EX_NOHOST;

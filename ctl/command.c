@@ -71,6 +71,29 @@ static const struct command {
     {"stop", NULL, NULL, 0, wv_ctl_stop, "stop", "Stops the host and waits until it is gone."},
 };
 
+/* Every status that this program ends with: --help and the manual say what stands here. */
+static const struct {
+    int status;
+    const char *when;
+} statuses[] = {
+    {EX_OK, "Done."},
+    {EX_USAGE, "The command line is wrong."},
+    {EX_DATAERR, "There is no such stage, key, level, machine or name, or the name is taken."},
+    {EX_NOINPUT, "A file that was named can't be read, or no account or password was given."},
+    {EX_UNAVAILABLE,
+     "No host is running, no gateway answers, or something that matters is missing (doctor)."},
+    {EX_SOFTWARE, "A fault of the program."},
+    {EX_OSERR, "The system gave no memory, socket or terminal."},
+    {EX_CANTCREAT, "A file can't be written."},
+    {EX_IOERR, "The answer can't be read or written."},
+    {EX_TEMPFAIL, "Not ready, or too busy: try again."},
+    {EX_PROTOCOL,
+     "What answers is no gateway of Wavry, or can't prove that it is the one that was meant (its "
+     "certificate does not pass), or host and wavryctl are not of one version."},
+    {EX_NOPERM, "Not allowed: by the host, or by the gateway, or not signed in there."},
+    {EX_CONFIG, "This person's files of keys or of the gateway's account are wrong."},
+};
+
 static void print_usage(FILE *out)
 {
     fputs("Usage: wavryctl [--socket PATH] COMMAND\n\nLooks into a running Wavry host and directs "
@@ -102,10 +125,10 @@ static void print_usage(FILE *out)
           "authority does.\n"
           "  --reopen, --cancel              Pairing goes on after too many wrong codes; the code is void.\n"
           "  --help, --version\n"
-          "\nExit codes: 0 done; 64 wrong usage; 65 no such stage or key; 69 no host is running, or "
-          "something that\n"
-          "matters is missing (doctor); 75 not ready, or try again; 77 not allowed.\n",
+          "\nExit status:\n",
           out);
+    for (size_t i = 0; i < WV_ARRAY_SIZE(statuses); i++)
+        fprintf(out, "  %-5d %s\n", statuses[i].status, statuses[i].when);
 }
 
 static int usage_error(FILE *err, const char *format, const char *what)

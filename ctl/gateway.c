@@ -62,7 +62,7 @@ int wv_ctl_gateway_ask(struct wv_ctl *c, struct wv_ctl_gateway *g, const char *m
         return ret->status == 404                         ? EX_DATAERR
                : ret->status >= 500 || ret->status == 429 ? EX_TEMPFAIL
                                                           : EX_NOPERM;
-    return r == -EPROTO ? EX_PROTOCOL : EX_UNAVAILABLE;
+    return r == -EPROTO || r == -EKEYREJECTED ? EX_PROTOCOL : EX_UNAVAILABLE;
 }
 
 int wv_ctl_gateway_identity(struct wv_ctl *c, struct rift_identity *ret)

@@ -8,6 +8,7 @@
 #include "rift/crypto/prove.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <limits.h>
 #include <sodium.h>
 #include <string.h>
@@ -182,7 +183,10 @@ static int sign_in_by_key(struct wv_ctl *c, struct wv_ctl_gateway *g)
     rift_identity_wipe(&id);
     if (r != 0)
         fprintf(c->err, "wavryctl: %s\n", why.sentence);
-    return r == 0 ? 0 : r == WV_GATEWAY_REFUSED ? EX_NOPERM : EX_UNAVAILABLE;
+    return r == 0                               ? 0
+           : r == WV_GATEWAY_REFUSED            ? EX_NOPERM
+           : r == -EPROTO || r == -EKEYREJECTED ? EX_PROTOCOL
+                                                : EX_UNAVAILABLE;
 }
 
 static void add_host(json_t *all, const char *name, const char *key, const char *where, const char *state)

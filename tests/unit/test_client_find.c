@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 
 #define BASE64      sodium_base64_VARIANT_URLSAFE_NO_PADDING
 #define PATIENCE_NS (30 * WV_NS_PER_S)
@@ -111,6 +112,7 @@ enum sealing { SEALED_RIGHT, SEALED_TO_ANOTHER, SEALED_BY_ANOTHER };
 static struct {
     void (*socket)(struct stand_in_peer *peer); /* after the welcome; NULL: the host answers as below */
     const char *refusal;                        /* to the challenge; NULL: none */
+    unsigned status;                            /* that it has */
     struct rift_identity host, other;
     uint8_t client_key[32];
     enum sealing sealing;
@@ -214,11 +216,13 @@ static void talk(struct stand_in_peer *peer, void *userdata, const char *head, c
 {
     static char frame[16384];
     if (strstr(head, "/v1/challenge") && gateway.refusal) {
-        stand_in_answer(peer, 404, gateway.refusal);
+        stand_in_answer(peer, gateway.status, gateway.refusal);
     } else if (strstr(head, "/v1/challenge")) {
         stand_in_answer(peer, 200, CHALLENGE);
     } else if (strstr(head, "/v1/session")) {
         stand_in_answer(peer, 200, "{\"token\":\"t\"}");
+    } else if (strstr(head, "/v1/hosts")) {
+        stand_in_answer(peer, 200, "{\"hosts\":[]}");
     } else if (strstr(head, "/v1/leases")) {
         answer_lease(peer, body);
     } else if (strstr(head, "/v1/signal")) {
@@ -277,6 +281,7 @@ static void set_up(void)
     memset(&said, 0, sizeof said);
     memset(&app, 0, sizeof app);
     gateway.n_candidates = 1;
+    gateway.status = 404;
     gateway.relay_address = "192.0.2.7:4821";
     gateway.expires = 4000000000u;
     rift_identity_generate(&gateway.host);
@@ -397,6 +402,38 @@ START_TEST(a_gateway_that_helps_comes_first)
     run_until(resolver_is_done);
     ck_assert(!app_find_elsewhere(&app));
     ck_assert_uint_eq(said.n, 0);
+}
+END_TEST
+
+/* ---- statuses ---- */
+
+static const struct {
+    const char *what, *challenge; /* what is said to the challenge */
+    bool resolves, is_there;
+    int status;
+    const char *words; /* NULL: nothing */
+} ends[] = {
+    {"nobody knows the name", NULL, false, true, EX_NOHOST, NULL},
+    {"the gateway refuses", REFUSAL, false, true, EX_NOPERM, "It does not know this machine."},
+    {"what is there is none", "<html>", false, true, EX_PROTOCOL, "is no gateway of Wavry"},
+    {"it makes no sense", "{\"challenge\":1}", false, true, EX_PROTOCOL, "is no gateway of Wavry"},
+    {"no gateway is there", NULL, false, false, EX_UNAVAILABLE, "does not answer"},
+    {"the resolver has the name", "<html>", true, true, 0, NULL},
+};
+
+/* A host whose key is not known yet: everybody is asked, and the program ends with what came of it. */
+START_TEST(what_the_program_ends_with)
+{
+    gateway.refusal = ends[_i].challenge;
+    gateway.status = ends[_i].status == EX_NOPERM ? 404 : 200;
+    atomic_store(&resolver_knows, ends[_i].resolves);
+    app.have_host_key = false;
+    if (!ends[_i].is_there)
+        stand_in = stand_in_free(stand_in);
+    int r = app_find(&app);
+    ck_assert_msg(r == ends[_i].status, "%s: %d", ends[_i].what, r);
+    if (ends[_i].words)
+        ck_assert_msg(has_said(ends[_i].words), "%s: %s", ends[_i].what, said.lines[0]);
 }
 END_TEST
 
@@ -548,8 +585,8 @@ static bool time_is_over(void)
 /* An end that is no time, or was long ago: the gateway is not asked again at once, and again. */
 START_TEST(a_lease_with_an_end_that_is_none)
 {
-    static const unsigned long long ends[] = {9223372036854775807ull, 0, 1, 36893488147ull};
-    gateway.expires = ends[_i];
+    static const unsigned long long times[] = {9223372036854775807ull, 0, 1, 36893488147ull};
+    gateway.expires = times[_i];
     begin();
     make_offer();
     run_until(has_lease);
@@ -571,6 +608,7 @@ int main(void)
     tcase_add_test(tcase, nobody_knows_the_name);
     tcase_add_test(tcase, a_session_is_not_given_up_for_another_address);
     tcase_add_test(tcase, a_gateway_that_helps_comes_first);
+    tcase_add_loop_test(tcase, what_the_program_ends_with, 0, (int)WV_ARRAY_SIZE(ends));
     tcase_add_test(tcase, a_flood_has_its_turns_only);
     tcase_add_test(tcase, an_answer_and_a_lease);
     tcase_add_loop_test(tcase, an_answer_that_is_not_ours, 0, 2);
