@@ -89,6 +89,8 @@ START_TEST(json_that_is_too_much)
         if (r == 0)
             json_decref(o);
     }
+    /* An escaped quote ends no string, so that it hides nothing behind it. */
+    ck_assert_int_eq(parse("{\"a\":\"\\\"\",\"b\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}", &o), -E2BIG);
     /* Brackets within a string are none, also behind an escaped quote. */
     ck_assert_int_eq(parse("{\"a\":\"[[[[[[[[[[[[[[[[[[[[\\\"[[[[[\"}", &o), 0);
     json_decref(o);
@@ -200,6 +202,13 @@ START_TEST(tokens)
     snprintf(header, sizeof header, "a=b; " WV_COOKIE_NAME "=%s; c=d", text);
     ck_assert_int_eq(wv_http_cookie(header, got), 0);
     ck_assert_mem_eq(hash, got, 32);
+    static const char *const none[] = {"Bearex %s", "Bearer %s!", WV_COOKIE_NAME "x%s",
+                                       WV_COOKIE_NAME "=%s!"};
+    for (size_t i = 0; i < WV_ARRAY_SIZE(none); i++) { /* a good token, but not where one stands */
+        snprintf(header, sizeof header, none[i], text);
+        ck_assert_int_eq(wv_http_bearer(header, got), -ENOENT);
+        ck_assert_int_eq(wv_http_cookie(header, got), -ENOENT);
+    }
     static const char *const bad[] = {"",
                                       "Bearer",
                                       "Bearer ",
