@@ -25,6 +25,7 @@
 /* After a change of the network: the old way, and a relay that was bound, get so long to be heard on. */
 #define MOVED_NS         (150 * WV_NS_PER_MS)
 #define MOVED_RELAYED_NS WV_NS_PER_S
+#define MOVED_PAUSE_NS   WV_NS_PER_S /* to the second offer: the host may have moved too, and not heard one */
 #define MOVED_APART_NS   (500 * WV_NS_PER_MS) /* offers for that reason */
 
 struct server {
@@ -377,7 +378,7 @@ void wv_ways_network_changed(struct wv_ways *w, uint64_t now)
     rift_relay_pair_moved(&w->relays, now);
     if (w->punch)
         rift_punch_network_changed(w->punch, now);
-    w->offer_pause_ns = OFFER_NS;
+    w->offer_pause_ns = MOVED_PAUSE_NS;
     expect_host(w, now);
     if (w->client->session)
         rift_session_path_changed(w->client->session, now);

@@ -196,6 +196,18 @@ void rift_punch_set_own(struct rift_punch *p, const uint8_t address[RIFT_ADDRESS
     memcpy(p->own[!is_mapped(address)], address, RIFT_ADDRESS_BYTES);
 }
 
+void rift_punch_reopen(struct rift_punch *p, uint64_t now)
+{
+    for (size_t i = 0; i < RIFT_PUNCH_PATHS; i++) {
+        struct path *t = &p->paths[i];
+        if (!t->kind || !(t->answered_ns || t->kind == RIFT_CANDIDATE_RELAYED))
+            continue;
+        t->due_ns = now;
+        t->tries = 0;
+        t->budget = WV_MAX(t->budget, UNANSWERED + 1u);
+    }
+}
+
 void rift_punch_network_changed(struct rift_punch *p, uint64_t now)
 {
     p->peer_ns = now;
@@ -255,6 +267,9 @@ static int take_knock(struct rift_punch *p, const uint8_t *from, const struct ri
         if (t->tries >= FIRST_TRIES && p->first_sent < FIRST_MOST)
             t->tries = FIRST_TRIES - 3;
     }
+    if (t->proven && p->suspect_ns &&
+        t - p->paths != p->current) /* the way in use is doubted: is this one good? */
+        t->due_ns = WV_MIN(t->due_ns, now);
     bool use = k->flags & RIFT_KNOCK_USE && p->role == RIFT_ROLE_HOST && t->proven && newest &&
                punch_is_same(k->address, from);
     if (!queue_answer(p, from, k, use))

@@ -84,6 +84,9 @@ int rift_punch_receive(struct rift_punch *p, const uint8_t from[RIFT_ADDRESS_BYT
                        size_t len, uint64_t now);
 /* Client: an authentic datagram of the session came from FROM. */
 void rift_punch_heard(struct rift_punch *p, const uint8_t from[RIFT_ADDRESS_BYTES], uint64_t now);
+/* The peer is silent, perhaps because a router on our side forgot us: who answered before is knocked at once
+ * more, a few times, also through a relay. Addresses that never answered get nothing for that. */
+void rift_punch_reopen(struct rift_punch *p, uint64_t now);
 /* Our own network is another one, or may be: everything is tried anew. */
 void rift_punch_network_changed(struct rift_punch *p, uint64_t now);
 

@@ -21,6 +21,7 @@
 #define CANDIDATES_MAX   16 /* in an offer or an answer */
 #define ADDRESS_BYTES    18
 #define PENDING_MAX      16
+#define ANSWERED_MAX     32 /* as many as transport keeps ways */
 #define PENDING_NS       (10 * WV_NS_PER_S)
 #define SIGNAL_ID_BYTES  40
 #define URL_BYTES        272
@@ -35,6 +36,13 @@ struct pending {
     char signal_id[SIGNAL_ID_BYTES];
 };
 
+/* An offer that was answered, whose client may have to hear of another address. */
+struct answered {
+    bool used;
+    uint8_t id[RIFT_OFFER_ID_BYTES], client[32];
+    char signal_id[SIGNAL_ID_BYTES];
+};
+
 struct candidate {
     uint8_t address[ADDRESS_BYTES];
     uint32_t kind, priority;
@@ -44,6 +52,8 @@ struct reach_desk {
     uint8_t secret[32], public[32], sign_secret[64], sign_public[32];
     struct rift_offer_memory memory;
     struct pending pending[PENDING_MAX];
+    struct answered answered[ANSWERED_MAX];
+    size_t next_answered; /* the oldest one makes room */
     struct candidate local[CANDIDATES_LOCAL];
     size_t n_local;
     char *path;          /* of the file that names the gateway */
@@ -350,6 +360,37 @@ int wv_reach_on_signal(void *userdata, const ProtobufCMessage *base, uint64_t no
     return 0;
 }
 
+static void remember_answer(struct reach_desk *d, struct pending *p)
+{
+    struct answered *a = &d->answered[d->next_answered++ % ANSWERED_MAX];
+    a->used = true;
+    memcpy(a->id, p->id, sizeof a->id);
+    memcpy(a->client, p->client, sizeof a->client);
+    memcpy(a->signal_id, p->signal_id, sizeof a->signal_id);
+    p->until_ns = 0;
+}
+
+/* The offer that is answered, also one that was answered before: then its client, which may not be allowed
+ * any more, hears where this host is now. NULL: none of that id. */
+static const struct answered *find_offer(struct wv_identity *id, const ProtobufCBinaryData *offer,
+                                         uint64_t now)
+{
+    struct reach_desk *d = id->reach;
+    const char *name;
+    if (offer->len != RIFT_OFFER_ID_BYTES)
+        return NULL;
+    for (size_t i = 0; i < PENDING_MAX; i++)
+        if (d->pending[i].until_ns > now && !memcmp(d->pending[i].id, offer->data, offer->len)) {
+            remember_answer(d, &d->pending[i]);
+            return &d->answered[(d->next_answered - 1) % ANSWERED_MAX];
+        }
+    for (size_t i = 0; i < ANSWERED_MAX; i++)
+        if (d->answered[i].used && !memcmp(d->answered[i].id, offer->data, offer->len) &&
+            may_ask(id, d->answered[i].client, now, &name))
+            return &d->answered[i];
+    return NULL;
+}
+
 int wv_reach_on_path_answer(void *userdata, const ProtobufCMessage *base, uint64_t now)
 {
     struct wv_identity *id = userdata;
@@ -358,11 +399,9 @@ int wv_reach_on_path_answer(void *userdata, const ProtobufCMessage *base, uint64
     Wavry__Signal__Answer answer = WAVRY__SIGNAL__ANSWER__INIT;
     Wavry__Signal__Signal signal = WAVRY__SIGNAL__SIGNAL__INIT;
     Wavry__Signal__Candidate candidates[CANDIDATES_MAX], *list[CANDIDATES_MAX];
-    struct pending *p = NULL;
-    for (size_t i = 0; i < PENDING_MAX && m->id.len == RIFT_OFFER_ID_BYTES; i++)
-        if (d->pending[i].until_ns > now && !memcmp(d->pending[i].id, m->id.data, m->id.len))
-            p = &d->pending[i];
-    if (!p || (m->relay_key.len != 0 && m->relay_key.len != 32))
+    const struct answered *p =
+        m->relay_key.len == 0 || m->relay_key.len == 32 ? find_offer(id, &m->id, now) : NULL;
+    if (!p)
         return 0;
     answer.id = m->id;
     answer.candidates = list;
@@ -385,7 +424,6 @@ int wv_reach_on_path_answer(void *userdata, const ProtobufCMessage *base, uint64
     signal.answer = &answer;
     send_signal(id, p->client, p->signal_id, &signal);
     wv_metric_add(id->metrics, WV_IDENTITY_OFFERS, 1);
-    p->until_ns = 0;
     return 0;
 }
 

@@ -58,7 +58,7 @@ struct wv_reach {
     struct wv_loop_source *timer, *gateway_source, *mapping_source, *watch_source, *rest;
     uint64_t rest_until; /* what the gateway says waits until then */
     bool asked;          /* identity has said which gateway */
-    bool online, network_changed;
+    bool online, network_changed, signed_in; /* the last: transport has not heard it */
     uint32_t token; /* of the newest challenge */
     uint8_t challenge[32];
     char key[RIFT_PUBLIC_KEY_TEXT_BYTES];
@@ -208,8 +208,9 @@ static void tell_transport(struct wv_reach *r)
     m.address = list;
     m.n_address = r->n_stun;
     m.network_changed = r->network_changed;
+    m.signed_in = r->signed_in;
     if (tell(r, WV_REACH_TO_TRANSPORT, &m.base))
-        r->network_changed = false;
+        r->network_changed = r->signed_in = false;
 }
 
 static void ask_gateway(struct wv_reach *r)
@@ -302,6 +303,8 @@ static int on_addresses(void *userdata, const ProtobufCMessage *base, uint64_t n
 {
     struct wv_reach *r = userdata;
     const Wavry__Bus__TransportAddresses *m = (const Wavry__Bus__TransportAddresses *)base;
+    if (m->unheard)
+        wv_gateway_live_moved(r->s.gateway);
     r->n_seen = 0;
     for (size_t i = 0; i < m->n_reflexive && r->n_seen < SEEN_MAX; i++)
         if (m->reflexive[i].len == sizeof r->seen[0])
@@ -368,7 +371,7 @@ static void on_signal(struct wv_reach *r, struct wv_gateway_event *e)
 
 static void on_welcome(struct wv_reach *r, const struct wv_gateway_event *e)
 {
-    r->online = true;
+    r->online = r->signed_in = true;
     memcpy(r->stun, e->stun, sizeof r->stun);
     r->n_stun = e->n_stun;
     wv_metric_add(r->s.metrics, WV_REACH_CONNECTS, 1);

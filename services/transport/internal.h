@@ -4,6 +4,7 @@
 #include "lib/ipc/au_ring.h"
 #include "lib/ipc/session_page.h"
 #include "rift/core/handshake.h"
+#include "rift/punch/quiet.h"
 #include "services/transport/input_relay.h"
 #include "services/transport/ladder.h"
 #include "services/transport/metrics.h"
@@ -58,6 +59,7 @@ struct session {
     uint64_t frame_popped_ns, frame_first_ns; /* of the frame that is on its way out; 0: none */
     uint64_t frames_done;
     uint64_t states_sent, states_lost; /* as reach was told */
+    struct rift_quiet quiet;           /* how long nothing came of its client */
 };
 
 /* What the encoder is to do, and what it was told. */
@@ -234,7 +236,17 @@ struct way *paths_adopt(struct wv_transport *t, const struct way *from, const ui
 int on_path_offer(void *userdata, const ProtobufCMessage *message, uint64_t now);
 int on_path_lease(void *userdata, const ProtobufCMessage *message, uint64_t now);
 
+/* Tells clients again where this host is, as far as they have a way. */
+void paths_answer_again(struct wv_transport *t);
+
+/* ---- silence.c ---- */
+/* Looks for clients that are not heard. */
+void silence_pump(struct wv_transport *t, uint64_t now);
+uint64_t silence_timeout(const struct wv_transport *t);
+
 /* ---- stun.c ---- */
+/* Nobody is heard: asks whether we are still where we were. */
+void stun_doubt(struct wv_transport *t, uint64_t now);
 bool stun_receive(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram, size_t len,
                   uint64_t now);
 void stun_pump(struct wv_transport *t, uint64_t now);

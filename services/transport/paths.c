@@ -186,6 +186,16 @@ static void answer_offer(struct wv_transport *t, const ProtobufCBinaryData *id, 
                       &answer.base); /* unsent: identity is gone, and the client asks again */
 }
 
+void paths_answer_again(struct wv_transport *t)
+{
+    for (size_t i = 0; i < t->ways.top; i++) {
+        struct way *w = &t->ways.way[i];
+        ProtobufCBinaryData id = {.len = sizeof w->id, .data = w->id};
+        if (w->used && is_in_use(t, w))
+            answer_offer(t, &id, w);
+    }
+}
+
 int on_path_offer(void *userdata, const ProtobufCMessage *base, uint64_t now)
 {
     struct wv_transport *t = userdata;
@@ -240,9 +250,11 @@ static bool take_knock(struct wv_transport *t, const struct wv_address *from, co
     }
     w->heard_ns = now;
     wv_metric_add(t->metrics, WV_T_KNOCKS_RECEIVED, 1);
-    struct session *s = r == RIFT_PUNCH_USE ? session_of(t, w) : NULL;
+    struct session *s = session_of(t, w);
     uint8_t before[RIFT_ADDRESS_BYTES];
-    if (!s)
+    if (s)
+        rift_quiet_heard(&s->quiet, now);
+    if (!s || r != RIFT_PUNCH_USE)
         return true;
     rift_session_get_address(s->rift, before);
     if (memcmp(before, from->bytes, sizeof before) != 0) {

@@ -41,6 +41,9 @@ struct ways {
     struct stun_server stun[STUN_SERVERS];
     size_t n_stun;
     bool tell_reach; /* what STUN says is another thing than reach was told */
+    bool doubted;    /* and that nobody is heard */
+    uint64_t doubted_ns;
+    uint64_t again_until; /* clients are to be told where we are once reach is signed in; 0: they know */
     uint64_t states_at;
 };
 

@@ -12,6 +12,9 @@
 #define FIRST_NS (250 * WV_NS_PER_MS) /* RFC 8489 has 500 ms; a client waits for this */
 #define TRIES    5
 #define AGAIN_NS (25 * WV_NS_PER_S) /* keeps the NAT's mapping for those who are told of it */
+#define DOUBT_NS WV_NS_PER_S        /* between doubts */
+#define AGAIN_MOST_NS                                                                                        \
+    (20 * WV_NS_PER_S) /* so long clients may be told of a new address through the gateway */
 
 static void ask(struct stun_server *s, uint64_t now)
 {
@@ -30,7 +33,9 @@ static void tell_reach(struct wv_transport *t)
             list[message.n_reflexive++] =
                 (ProtobufCBinaryData){.len = RIFT_ADDRESS_BYTES, .data = t->ways.stun[i].reflexive};
     message.port = wv_udp_port(t->udp);
+    message.unheard = t->ways.doubted;
     t->ways.tell_reach = wv_bus_send(t->links.reach, &message.base) == WV_BUS_UNSENT && t->links.reach;
+    t->ways.doubted = t->ways.doubted && t->ways.tell_reach;
 }
 
 int on_stun_servers(void *userdata, const ProtobufCMessage *base, uint64_t now)
@@ -59,9 +64,43 @@ int on_stun_servers(void *userdata, const ProtobufCMessage *base, uint64_t now)
     }
     if (m->network_changed)
         paths_network_changed(t, now);
+    if (m->signed_in && now < ways->again_until) {
+        ways->again_until = 0;
+        paths_answer_again(t);
+    }
     tell_reach(t);
     transport_pump(t, now);
     return 0;
+}
+
+void stun_doubt(struct wv_transport *t, uint64_t now)
+{
+    struct ways *ways = &t->ways;
+    if (ways->doubted_ns && now - ways->doubted_ns < DOUBT_NS)
+        return;
+    ways->doubted_ns = now;
+    ways->doubted = ways->tell_reach = true;
+    wv_metric_add(t->metrics, WV_T_NETWORK_DOUBTS, 1);
+    for (size_t i = 0; i < ways->n_stun; i++)
+        ask(&ways->stun[i], now);
+}
+
+/* Our address outside is another one: clients are told, by knocks and by reach. */
+static void moved_outside(struct wv_transport *t, const uint8_t *address, bool again, uint64_t now)
+{
+    for (size_t i = 0; i < t->ways.top; i++) {
+        struct way *w = &t->ways.way[i];
+        if (!w->used)
+            continue;
+        rift_punch_set_own(w->punch, address);
+        if (again)
+            rift_punch_reopen(w->punch, now);
+    }
+    t->ways.tell_reach = true;
+    if (!again)
+        return;
+    t->ways.again_until = now + AGAIN_MOST_NS;
+    paths_answer_again(t);
 }
 
 bool stun_receive(struct wv_transport *t, const struct wv_address *from, const uint8_t *datagram, size_t len,
@@ -75,15 +114,14 @@ bool stun_receive(struct wv_transport *t, const struct wv_address *from, const u
             sodium_memcmp(m.id, s->id, sizeof s->id) != 0 || !m.has_address || m.unknown)
             continue;
         wv_metric_add(t->metrics, WV_T_STUN_ANSWERS, 1);
-        bool changed = !s->known || memcmp(s->reflexive, m.address, sizeof m.address) != 0;
+        bool differs = memcmp(s->reflexive, m.address, sizeof m.address) != 0;
+        bool is_first = sodium_is_zero(s->reflexive, sizeof s->reflexive), known = s->known;
         s->known = true;
         memcpy(s->reflexive, m.address, sizeof s->reflexive);
         ask(s, now);
         s->due_ns = now + AGAIN_NS;
-        for (size_t w = 0; changed && w < t->ways.top; w++)
-            if (t->ways.way[w].used)
-                rift_punch_set_own(t->ways.way[w].punch, m.address);
-        t->ways.tell_reach |= changed;
+        if (differs || !known)
+            moved_outside(t, m.address, differs && !is_first, now);
         return true;
     }
     wv_metric_add(t->metrics, WV_T_DROPPED_STUN, 1);

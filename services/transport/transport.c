@@ -59,7 +59,10 @@ static bool receive_data(struct wv_transport *t, const struct wv_address *from, 
         return false;
     }
     /* What it drops it counts. */
-    return rift_session_receive_from(s->rift, from->bytes, ecn, datagram, len, now) == 0;
+    if (rift_session_receive_from(s->rift, from->bytes, ecn, datagram, len, now) != 0)
+        return false;
+    rift_quiet_heard(&s->quiet, now);
+    return true;
 }
 
 bool transport_take(struct wv_transport *t, const struct wv_address *from, enum rift_ecn ecn,
@@ -198,6 +201,8 @@ static void send_due(struct wv_transport *t, struct session *s, uint64_t now)
            rift_session_send_to(s->rift, slot, RIFT_MTU_MAX_BYTES, now, &out) == 0) {
         memcpy(to.bytes, out.address, sizeof to.bytes);
         paths_commit(t, &to, out.len, wv_udp_tos(out.traffic_class, out.ecn));
+        if (out.traffic_class == RIFT_CLASS_MEDIA)
+            rift_quiet_sent(&s->quiet, now);
         if (out.planned_ns && !t->planned_ns)
             t->planned_ns = out.planned_ns;
     }
@@ -223,6 +228,7 @@ static void send_all(struct wv_transport *t, uint64_t now)
         send_session(t, &t->slots[i], now);
     }
     handshake_send(t, now);
+    silence_pump(t, now);
     paths_pump(t, now);
     int r = wv_udp_flush(t->udp);
     if (r < 0) {
@@ -251,6 +257,7 @@ static void arm_timer(struct wv_transport *t, uint64_t now)
     at = WV_MIN(at, t->count_at);
     at = WV_MIN(at, identity_timeout(t));
     at = WV_MIN(at, inner_timeout(t));
+    at = WV_MIN(at, silence_timeout(t));
     if (!t->waits_writable)
         at = WV_MIN(at, paths_timeout(t));
     at = WV_MIN(at, wv_relay_timeout(t->relay));

@@ -180,6 +180,8 @@ class Bench:
                    "the host's router has a new address": lambda: router("hostnat", "public")}
         try:
             for name, change in changes.items():
+                if self.options.move not in name:
+                    continue
                 client = place.connect()
                 client.wait("lease")
                 for _ in range(self.options.moves):
@@ -259,6 +261,7 @@ def main():
     p.add_argument("--rounds", type=int, default=20)
     p.add_argument("--switches", type=int, default=10)
     p.add_argument("--moves", type=int, default=5)
+    p.add_argument("--move", default="", help="only moves whose name has this in it")
     p.add_argument("--only", choices=["first", "switches", "moves", "faults", "drains"])
     p.add_argument("--json")
     options = p.parse_args()

@@ -172,7 +172,35 @@ START_TEST(a_known_client_gets_an_answer)
     ck_assert_uint_eq(signal->answer->relay_key.len, 32);
     wavry__signal__signal__free_unpacked(signal, NULL);
     from = n_sent;
-    transport_answers(1); /* once */
+    transport_answers(2); /* what was never offered */
+    ck_assert_ptr_null(answer_since(&c, from));
+}
+END_TEST
+
+/* The host has another address outside: its client hears of it under the same offer, if it may still come in.
+ */
+START_TEST(an_answer_is_given_again)
+{
+    struct client c;
+    struct offer o;
+    begin(&c);
+    authorize(&c, "");
+    offer_init(&o, 1);
+    deliver_offer(&c, c.identity.public, &o, -1);
+    transport_answers(1);
+    for (int i = 0; i < 3; i++) {
+        size_t from = n_sent;
+        now += 3600 * WV_NS_PER_S;
+        transport_answers(1);
+        Wavry__Signal__Signal *signal = answer_since(&c, from);
+        ck_assert_ptr_nonnull(signal);
+        ck_assert_mem_eq(signal->answer->id.data, o.id, 16);
+        ck_assert_uint_eq(signal->answer->n_candidates, 1);
+        wavry__signal__signal__free_unpacked(signal, NULL);
+    }
+    ck_assert_int_eq(request("revoke", c.key_text), 0);
+    size_t from = n_sent;
+    transport_answers(1);
     ck_assert_ptr_null(answer_since(&c, from));
 }
 END_TEST
@@ -391,6 +419,7 @@ int main(void)
     TCase *tcase = tcase_create("reach");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_known_client_gets_an_answer);
+    tcase_add_test(tcase, an_answer_is_given_again);
     tcase_add_test(tcase, strangers_and_forgeries_get_nothing);
     tcase_add_test(tcase, repeated_old_and_too_many_offers);
     tcase_add_test(tcase, a_lease_is_passed_on);
