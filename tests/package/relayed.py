@@ -30,7 +30,7 @@ def main():
         peers[0].send(peers[0].header + os.urandom(1200))
         came = peers[1].receive_kind(48, 0.005)
         now = time.monotonic()
-        if now - last > 5:
+        if now - last > 30:
             sys.exit("nothing passes any more")
         if not came:
             continue
