@@ -6,27 +6,13 @@ const LINES = 50;     // more are shown at a time
 const MOST = 200;     // of one answer
 const ANSWERS = 10;   // that one press looks through
 
-/** Lines after those of STATE, {lines, more}, and whether there are more still. Lines have no number and several
- * may be of one second: that second is asked for again, and what is known of it is left out. UP_TO: a Unix time. */
+/** STATE, {lines, more}, with the lines that come after its last one, and whether there are more still. UP_TO: a Unix
+ * time. */
 async function older(state, { all, up_to: upTo }, limit) {
-  const { lines } = state, last = lines.length ? lines.at(-1).at : 0;
-  const known = new Map();
-  for (const line of lines.filter((l) => l.at === last).map((l) => JSON.stringify(l)))
-    known.set(line, (known.get(line) || 0) + 1);
-  const ask = async (before) =>
-    (await get(`/v1/audit?limit=${limit}${before ? `&before=${before}` : ""}${all ? "&all=1" : ""}`)).audit;
-  let got = await ask(last ? last + 1 : upTo);
-  let full = got.length === limit;
-  let next = got.filter((line) => {
-    const left = known.get(JSON.stringify(line)) || 0;
-    known.set(JSON.stringify(line), left - 1);
-    return left <= 0;
-  });
-  if (full && !next.length) { // a second with more lines than one answer holds
-    got = next = await ask(last);
-    full = got.length === limit;
-  }
-  return { lines: [...lines, ...next], more: full };
+  const last = state.lines.at(-1);
+  const from = last ? `&before=${last.at}&before_id=${last.id}` : upTo ? `&before=${upTo}` : "";
+  const got = (await get(`/v1/audit?limit=${limit}${from}${all ? "&all=1" : ""}`)).audit;
+  return { lines: [...state.lines, ...got], more: got.length === limit };
 }
 
 function matches(line, words) {
@@ -65,15 +51,15 @@ function endOf(day) {
 const NOTHING = { lines: [], more: true };
 const ANY = { words: [], up_to: 0, all: false };
 
-/** What is below the table: more of it, or how far it was looked through. */
+/** What is below the table: more of it, or how far it was looked through. Who pressed the button when there was one still
+ * is left at the end. */
 function below(state, shown, wish, press) {
-  const last = state.lines.at(-1);
+  const last = state.lines.at(-1), more = state.more || state.lines.length > shown;
   return [
-    el("p.note", {}, `Times are ${zone()}. `,
+    el("p.note", more ? {} : { tabindex: -1, "data-focus": "older" }, `Times are ${zone()}. `,
        wish.words.length && last ? [`Looked through ${state.lines.length} lines, back to `, moment(last.at), ". "] : null,
-       state.more || state.lines.length > shown ? null : state.lines.length ? "This is where the log begins." : null),
-    state.more || state.lines.length > shown
-      ? el("p.buttons", {}, el("button", { type: "button", "data-focus": "older", onclick: press }, "Load older")) : null,
+       !more && last ? "This is where the log begins." : null),
+    more ? el("p.buttons", {}, el("button", { type: "button", "data-focus": "older", onclick: press }, "Load older")) : null,
   ].filter(Boolean);
 }
 

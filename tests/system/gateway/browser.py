@@ -144,10 +144,10 @@ class Browser:
         self.wait(one, f"a click on {css}")
 
     def fill(self, css, text):
-        element = self.find(css)
-        self.do("POST", f"/element/{element}/clear", {})
-        self.do("POST", f"/element/{element}/value", {"text": text})
-
+        """In place of what it holds, at once, as what is pasted: keys() is for who types."""
+        self.wait_js("((n) => n && n.checkVisibility() && (n.focus(), n.select(), n === document.activeElement))"
+                     "(document.querySelector(arguments[0]))", css)
+        self.devtools("Input.insertText", text=text)
     def keys(self, *keys):
         """Presses them one after another, wherever the focus is; ("shift", key) is both together."""
         actions = []
