@@ -56,10 +56,10 @@ const struct wv_metric wv_reach_metrics[WV_REACH_METRICS] = {
 struct wv_reach {
     struct wv_reach_setup s;
     struct wv_loop_source *timer, *gateway_source, *mapping_source, *watch_source, *rest;
-    uint64_t rest_until; /* what the gateway says waits until then */
-    bool asked;          /* identity has said which gateway */
+    uint64_t rest_until;                     /* what the gateway says waits until then */
+    bool asked;                              /* identity has said which gateway */
     bool online, network_changed, signed_in; /* the last: transport has not heard it */
-    uint32_t token; /* of the newest challenge */
+    uint32_t token;                          /* of the newest challenge */
     uint8_t challenge[32];
     char key[RIFT_PUBLIC_KEY_TEXT_BYTES];
     struct wv_gateway_url url; /* port 0: none */
