@@ -106,6 +106,7 @@ START_TEST(what_is_wrong_is_named)
     assert_refused(PARSE("--log-level", "loud"), "not \"loud\"");
     assert_refused(PARSE("--check-config", "serve"), "unexpected argument \"serve\"");
     ck_assert_int_eq(PARSE("--set", "prot=4"), 0);
+    free(message);
     assert_refused(wv_program_load(&program, &line, &config, &message), "port");
     ck_assert_ptr_null(config);
 }
