@@ -297,7 +297,6 @@ static int on_gateway(void *userdata, uint64_t now)
     return now < f->rest_until ? 0 : on_rest(f, now);
 }
 
-/* Begins to sign in, while the local network is still asked. */
 int finder_open(struct app *a)
 {
     char path[4096], message[WV_TRUST_TEXT_BYTES] = "";
@@ -311,11 +310,7 @@ int finder_open(struct app *a)
     int r = wv_trust_path("gateway.conf", path, sizeof path);
     if (r == 0)
         r = wv_gateway_account_load(path, &f->account, message, sizeof message);
-    if (r == 0)
-        r = wv_gateway_live_new(&f->live, f->account.ca_file);
     if (r == 0) {
-        wv_gateway_live_set_sign(f->live, finder_sign, a);
-        wv_gateway_live_aim(f->live, &f->account.url, f->own_key);
         a->finder = f;
     } else {
         if (message[0])
@@ -323,6 +318,16 @@ int finder_open(struct app *a)
         app_finder_free(f);
     }
     return r;
+}
+
+int finder_begin(struct finder *f)
+{
+    int r = wv_gateway_live_new(&f->live, f->account.ca_file);
+    if (r < 0)
+        return r;
+    wv_gateway_live_set_sign(f->live, finder_sign, f->a);
+    wv_gateway_live_aim(f->live, &f->account.url, f->own_key);
+    return 0;
 }
 
 const struct wv_client_ways *app_ways(struct app *a)

@@ -11,7 +11,7 @@
 struct finder {
     struct app *a;
     struct wv_gateway_account account;
-    struct wv_gateway_live *live;
+    struct wv_gateway_live *live; /* from finder_begin() on */
     struct wv_client_ways ways;
     struct wv_client *client;
     struct wv_loop_source *source, *renew, *rest;
@@ -27,9 +27,13 @@ struct finder {
     struct wv_gateway_event event; /* large */
 };
 
-/* find.c: begins to sign in at the gateway of this person. Returns 0 with A's finder, a positive or a
- * negative number (said where it should be): there is none. */
+/* find.c: the gateway of this person. Returns 0 with A's finder, a positive or a negative number (said where
+ * it should be): there is none. */
 int finder_open(struct app *a);
+/* Begins to sign in there, to stay, on a thread of its own. No other connection to a gateway may be made in
+ * this process meanwhile: libwebsockets 4.1 takes what it knows of one context's connections for another's.
+ * Returns 0 or a negative errno. */
+int finder_begin(struct finder *f);
 int finder_sign(void *userdata, const char *name, const uint8_t challenge[32], uint8_t ret_signature[64]);
 
 /* look.c: asks the resolver for NAME on a thread of its own, which may take its time. */

@@ -22,6 +22,8 @@
 #define ANSWER_MS         10000
 #define ANSWER_SHORTLY_MS 3000 /* when the local network has somebody */
 
+#define NO_CERTIFICATES "The gateway's certificates can't be read; log in again: wavryctl login URL"
+
 /* ---- the resolver ---- */
 
 struct resolver {
@@ -119,8 +121,7 @@ static int ask_gateway(struct app *a, struct finder *f, unsigned wait_ms, struct
     size_t i;
     json_t *one;
     if (wv_gateway_new(&g, f->account.ca_file) < 0) {
-        snprintf(ret_sentence, WV_GATEWAY_SENTENCE_BYTES,
-                 "The gateway's certificates can't be read; log in again: wavryctl login URL");
+        snprintf(ret_sentence, WV_GATEWAY_SENTENCE_BYTES, NO_CERTIFICATES);
         return EX_CONFIG;
     }
     wv_gateway_aim(g, &f->account.url);
@@ -204,10 +205,14 @@ static int take_claim(struct app *a, const struct wv_name_claim *claim)
         snprintf(a->address, sizeof a->address, "%s", claim->address);
         a->address_port = claim->port;
         a->finder = app_finder_free(a->finder);
-    } else {
-        rift_public_key_format(claim->key, a->finder->host_key);
+        return 0;
     }
-    return 0;
+    rift_public_key_format(claim->key, a->finder->host_key);
+    if (finder_begin(a->finder) == 0)
+        return 0;
+    app_say(NO_CERTIFICATES);
+    a->finder = app_finder_free(a->finder);
+    return EX_CONFIG;
 }
 
 /* Nobody is it. Returns 0 when it is to be dialled, as the resolver knows it. */
@@ -255,14 +260,20 @@ int app_find(struct app *a)
         (a->options.action != WV_OPTIONS_RUN && a->options.action != WV_OPTIONS_PAIR))
         return 0;
     c.key = a->have_host_key ? a->host_key : NULL;
-    bool gateway = finder_open(a) == 0;
+    bool gateway = finder_open(a) == 0, is_known = a->have_host_key && !c.pairs;
+    /* The known key is asked for at once, while the local network is still asked. */
+    if (gateway && is_known && finder_begin(a->finder) < 0) {
+        app_say(NO_CERTIFICATES);
+        a->finder = app_finder_free(a->finder);
+        gateway = false;
+    }
     look_around(a, gateway ? LAN_BESIDE_MS : LAN_MS, &c);
     wv_timeline_note(a->timeline, "looked");
-    if (!gateway || !a->have_host_key || c.pairs)
+    if (!gateway || !is_known)
         return ask_all(a, &c);
     if (wv_name_judge(&c, &claim, &other) == WV_NAME_FOUND)
         return take_claim(a, claim);
-    /* The known key is asked for at once, and the resolver beside: app_find_elsewhere(). */
+    /* The resolver is asked beside: app_find_elsewhere(). */
     rift_public_key_format(a->host_key, a->finder->host_key);
     a->finder->resolver = resolver_new(a->options.host);
     return 0;

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 
 #define BASE64      sodium_base64_VARIANT_URLSAFE_NO_PADDING
 #define PATIENCE_NS (30 * WV_NS_PER_S)
@@ -404,6 +405,38 @@ START_TEST(a_gateway_that_helps_comes_first)
 }
 END_TEST
 
+/* ---- statuses ---- */
+
+static const struct {
+    const char *what, *challenge; /* what is said to the challenge */
+    bool resolves, is_there;
+    int status;
+    const char *words; /* NULL: nothing */
+} ends[] = {
+    {"nobody knows the name", NULL, false, true, EX_NOHOST, NULL},
+    {"the gateway refuses", REFUSAL, false, true, EX_NOPERM, "It does not know this machine."},
+    {"what is there is none", "<html>", false, true, EX_PROTOCOL, "is no gateway of Wavry"},
+    {"it makes no sense", "{\"challenge\":1}", false, true, EX_PROTOCOL, "is no gateway of Wavry"},
+    {"no gateway is there", NULL, false, false, EX_UNAVAILABLE, "does not answer"},
+    {"the resolver has the name", "<html>", true, true, 0, NULL},
+};
+
+/* A host whose key is not known yet: everybody is asked, and the program ends with what came of it. */
+START_TEST(what_the_program_ends_with)
+{
+    gateway.refusal = ends[_i].challenge;
+    gateway.status = ends[_i].status == EX_NOPERM ? 404 : 200;
+    atomic_store(&resolver_knows, ends[_i].resolves);
+    app.have_host_key = false;
+    if (!ends[_i].is_there)
+        stand_in = stand_in_free(stand_in);
+    int r = app_find(&app);
+    ck_assert_msg(r == ends[_i].status, "%s: %d", ends[_i].what, r);
+    if (ends[_i].words)
+        ck_assert_msg(has_said(ends[_i].words), "%s: %s", ends[_i].what, said.lines[0]);
+}
+END_TEST
+
 /* ---- a flood ---- */
 
 #define FLOOD 200
@@ -575,6 +608,7 @@ int main(void)
     tcase_add_test(tcase, nobody_knows_the_name);
     tcase_add_test(tcase, a_session_is_not_given_up_for_another_address);
     tcase_add_test(tcase, a_gateway_that_helps_comes_first);
+    tcase_add_loop_test(tcase, what_the_program_ends_with, 0, (int)WV_ARRAY_SIZE(ends));
     tcase_add_test(tcase, a_flood_has_its_turns_only);
     tcase_add_test(tcase, an_answer_and_a_lease);
     tcase_add_loop_test(tcase, an_answer_that_is_not_ours, 0, 2);
