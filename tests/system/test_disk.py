@@ -82,8 +82,8 @@ class Disk(SystemTest):
 
     def said_by_probe(self):
         process = self.start("probe", [f"{BIN}/wavry-probe", "127.0.0.1", "--port", str(self.port), "--identity",
-                                       self.path("probe.identity"), "--host-key", self.host_key(), "--seconds", "220"])
-        wait_for(lambda: any(row["frames_sent"] > 10 for row in self.sessions()), 30, lambda: self.read_log("probe"))
+                                       self.path("probe.identity"), "--host-key", self.host_key(), "--seconds", "220", "--verbose"])
+        wait_for(lambda: self.presses_seen() > 1, 30, lambda: self.read_log("probe"))
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(60), 0, self.read_log("probe"))
 
