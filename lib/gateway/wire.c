@@ -164,6 +164,11 @@ static int begin_answer(struct call *c, struct lws *wsi)
             c->length = UINT64_MAX;
     }
     c->too_long = c->length > ANSWER_MAX;
+    /* It is whole, but libwebsockets would wait for the end of the connection. */
+    if (c->status == 204 && !c->declared) {
+        finish(c, 0);
+        return -1;
+    }
     return c->too_long ? -1 : 0;
 }
 

@@ -150,6 +150,33 @@ START_TEST(an_answer_that_is_none)
 }
 END_TEST
 
+/* "Done", from the gateway itself or from a proxy that closes behind each answer: such an answer has no
+ * length (RFC 9110, 8.6). */
+static const struct hostile done[] = {
+    {"and it stays", "HTTP/1.1 204 No Content\r\n\r\n", NULL, false, true, PATIENCE_MS, 0, NULL},
+    {"and it closes", "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n", NULL, false, false, PATIENCE_MS,
+     0, NULL},
+    {"a length all the same", "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", NULL, false, true,
+     PATIENCE_MS, 0, NULL},
+};
+
+START_TEST(an_answer_without_a_body)
+{
+    struct wv_gateway_answer a;
+    struct wv_gateway *g;
+    struct stand_in *s = stand_in_new(false, NULL, answer, NULL);
+    play.now = &done[_i];
+    ck_assert_int_eq(wv_gateway_new(&g, NULL), 0);
+    aim(g, "http", "127.0.0.1", stand_in_port(s));
+    int r = ask(g, PATIENCE_MS, &a);
+    ck_assert_msg(r == 0, "%s: %d %s", done[_i].what, r, a.sentence);
+    ck_assert_uint_eq(a.status, 204);
+    wv_gateway_answer_fini(&a);
+    wv_gateway_free(g);
+    stand_in_free(s);
+}
+END_TEST
+
 static void answer_deep(struct stand_in_peer *peer, void *userdata, const char *head, const char *body)
 {
     static char deep[200001];
@@ -304,6 +331,7 @@ int main(void)
     tcase_set_timeout(http, 120);
     tcase_set_timeout(tls, 120);
     tcase_add_loop_test(http, an_answer_that_is_none, 0, (int)WV_ARRAY_SIZE(answers));
+    tcase_add_loop_test(http, an_answer_without_a_body, 0, (int)WV_ARRAY_SIZE(done));
     tcase_add_test(http, a_deep_answer);
     tcase_add_loop_test(http, nobody_is_there, 0, 2);
     tcase_add_checked_fixture(tls, set_up, tear_down);
